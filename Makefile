@@ -1,0 +1,75 @@
+# `make` alone prints the list of targets. All that is needed is make and Python 3.11 or newer.
+
+PYTHON ?= python3
+# More arguments for pytest, for example: make test PYTEST_ARGS="-n 4 -x"
+PYTEST_ARGS ?=
+
+# What the tests and the checks use; `all` would only take longer.
+EXTRAS := server,reload,otel,pydantic,yaml,objects,dill
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SMOKE := build/smoke
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check fmt bench build hooks changelog constraints clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Create .venv with mesh and all that its development needs
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "mesh needs Python 3.11 or newer; name one with: make $(or $(MAKECMDGOALS),install) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --constraint constraints.txt --group dev --editable ".[$(EXTRAS)]"
+	@touch $@
+
+demo: install ## Show mesh at work: a server, a worker and some jobs
+	$(BIN)/mesh demo
+
+test: check ## Run every check, then every test with coverage
+	$(BIN)/pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+check: install ## Run every check that reads the code without running the tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/interrogate mesh
+	$(BIN)/codespell
+	$(BIN)/mesh contract check subjects
+
+fmt: install ## Format the code and mend what can be mended by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install ## Measure mesh on this machine
+	$(BIN)/mesh bench
+
+build: install ## Build the wheel and try it in a fresh environment
+	rm -rf dist $(SMOKE)
+	$(BIN)/uv build --quiet --python $(BIN)/python --wheel --out-dir dist
+	$(PYTHON) -m venv $(SMOKE)
+	$(BIN)/uv pip install --quiet --python $(SMOKE)/bin/python --constraint constraints.txt dist/*.whl
+	cd $(SMOKE) && bin/mesh version
+
+hooks: install ## Run the quick checks before each git commit
+	$(BIN)/pre-commit install
+
+changelog: install ## Show the next changelog as the fragments stand
+	$(BIN)/towncrier build --draft
+
+constraints: install ## Take the newest versions that pyproject.toml allows into constraints.txt
+	sed '/^[^#]/,$$d' constraints.txt > $(VENV)/constraints.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --group dev \
+	  --no-header --no-annotate --no-emit-package natsmesh pyproject.toml | sed '/^#/d' >> $(VENV)/constraints.txt
+	mv $(VENV)/constraints.txt constraints.txt
+
+clean: ## Delete everything that these targets made
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find mesh tests workers -name __pycache__ -type d -prune -exec rm -rf {} +

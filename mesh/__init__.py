@@ -1,0 +1,66 @@
+"""mesh: background jobs for Python programs on NATS JetStream."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mesh.app import Mesh
+    from mesh.client.job import Job
+    from mesh.client.status import JobStatus
+    from mesh.client.task import Task
+    from mesh.contract.envelope import Retry
+    from mesh.contract.lifecycle import Priority, State
+    from mesh.errors import (
+        JobCancelledError,
+        JobExpiredError,
+        JobFailedError,
+        JobNotFoundError,
+        MeshError,
+        ResultTimeoutError,
+    )
+    from mesh.tasks.context import JobContext, current_job
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Job",
+    "JobCancelledError",
+    "JobContext",
+    "JobExpiredError",
+    "JobFailedError",
+    "JobNotFoundError",
+    "JobStatus",
+    "Mesh",
+    "MeshError",
+    "Priority",
+    "ResultTimeoutError",
+    "Retry",
+    "State",
+    "Task",
+    "current_job",
+]
+
+_HOMES = {
+    "Job": "mesh.client.job",
+    "JobContext": "mesh.tasks.context",
+    "JobStatus": "mesh.client.status",
+    "Mesh": "mesh.app",
+    "Priority": "mesh.contract.lifecycle",
+    "Retry": "mesh.contract.envelope",
+    "State": "mesh.contract.lifecycle",
+    "Task": "mesh.client.task",
+    "current_job": "mesh.tasks.context",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: `mesh --help` and a child process need not wait for the NATS client.
+    if name not in __all__:
+        raise AttributeError(f"module 'mesh' has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "mesh.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

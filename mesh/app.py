@@ -1,0 +1,332 @@
+"""Mesh: the app that tasks belong to; opens connections when they are first needed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
+
+from mesh.client.blocking import BlockingJob, Portal
+from mesh.client.client import Client
+from mesh.client.job import Job
+from mesh.client.task import Task
+from mesh.errors import BrokerError
+from mesh.identifiers import check_job_id
+from mesh.settings.loading import load
+from mesh.settings.model import Settings
+from mesh.tasks.context import JobContext
+from mesh.tasks.definition import Call, TaskDefinition, call_by_name
+from mesh.tasks.options import CallKeywords, CommonOptions, call_options
+from mesh.tasks.registry import Registry
+from mesh.transport.provisioner import Step
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskDecorator:
+    """What ``@app.task(...)`` returns: turns a function into a ``Task``."""
+
+    __slots__ = ("_app", "_keywords", "_name", "_pool")
+
+    def __init__(self, app: Mesh, name: str | None, pool: str | None, keywords: CommonOptions) -> None:
+        self._app = app
+        self._name = name
+        self._pool = pool
+        self._keywords = keywords
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[JobContext, P], Awaitable[R]], /
+    ) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[JobContext, P], R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    def __call__(self, function: Callable[..., Any], /) -> Task[..., Any]:
+        """Register the function."""
+        definition = TaskDefinition(function, self._name, self._pool, self._keywords)
+        self._app.tasks.add(definition)
+        return Task(definition, self._app)
+
+
+class Mesh:
+    """A job app: its tasks, its settings, its connections.
+
+    Nothing is read or connected when it is made. Settings are read when first needed (command
+    line, then arguments, then ``MESH_*``, then the settings file, then defaults); each event loop
+    gets a connection when it first enqueues or asks.
+
+    Args:
+        url: Addresses of the NATS servers, separated by commas.
+        namespace: The prefix of every subject, stream and bucket.
+        config: The settings file; None: ``MESH_CONFIG``, else what lies in the working directory.
+        **arguments: Any other setting, nested as in the file: ``worker={"concurrency": 10}``.
+
+    Attributes:
+        tasks: The registered tasks, by name.
+        sync: The blocking twin, for scripts, views and notebooks.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        namespace: str | None = None,
+        config: str | Path | None = None,
+        **arguments: Any,
+    ) -> None:
+        named = {"url": url, "namespace": namespace}
+        self._arguments = arguments | {k: v for k, v in named.items() if v is not None}
+        self._config = None if config is None else Path(config)
+        self._cli: dict[str, Any] = {}
+        self._settings: Settings | None = None
+        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Slot] = (
+            weakref.WeakKeyDictionary()
+        )
+        self.tasks = Registry()
+        self.portal = Portal(self.close)
+        self.sync = BlockingMesh(self)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, read on first use and frozen.
+
+        Raises:
+            SettingsError: They are wrong; all faults are named.
+        """
+        if self._settings is None:
+            self._settings = load(cli=self._cli, arguments=self._arguments, file=self._config)
+        return self._settings
+
+    def override(self, values: Mapping[str, Any]) -> None:
+        """Lay command-line values over every other source; before the settings are first used.
+
+        Args:
+            values: Settings as dotted keys, for example ``{"worker.concurrency": 10}``.
+        """
+        self._cli |= values
+        self._settings = None
+
+    @overload
+    def task(
+        self, function: Callable[Concatenate[JobContext, P], Awaitable[R]], /
+    ) -> Task[P, R]: ...
+    @overload
+    def task(self, function: Callable[Concatenate[JobContext, P], R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        self,
+        *,
+        name: str | None = None,
+        pool: str | None = None,
+        **keywords: Unpack[CommonOptions],
+    ) -> TaskDecorator: ...
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        pool: str | None = None,
+        **keywords: Unpack[CommonOptions],
+    ) -> Task[..., Any] | TaskDecorator:
+        """Register a function as a task: ``@app.task`` or ``@app.task(queue="mail", ...)``.
+
+        A first parameter annotated ``JobContext`` receives the job's context.
+
+        Args:
+            function: The function, when used without parentheses.
+            name: The name under which jobs ask for it; None: the function's own.
+            pool: ``async``, ``thread`` or ``process``; None: async functions in the loop, plain
+                ones in a thread.
+            **keywords: ``queue, priority, timeout, retry, result_ttl, failure_ttl, expires, tags``.
+
+        Raises:
+            TaskDefinitionError: The function cannot be a task.
+            InvalidNameError: A name lies outside the grammar.
+            ValueError: A duration cannot be read.
+        """
+        decorator = TaskDecorator(self, name, pool, keywords)
+        return decorator if function is None else decorator(function)
+
+    async def enqueue(self, call: Call[R]) -> Job[R]:
+        """Enqueue a prepared call; see ``Task.enqueue``."""
+        client = await self.client()
+        job_id = await client.enqueue(call)
+        return Job(job_id, self.client, call.definition, is_known=True)
+
+    async def enqueue_many(
+        self, calls: Sequence[Call[R]], *, atomic: bool = False
+    ) -> list[Job[R]]:
+        """Enqueue many calls, pipelined.
+
+        Args:
+            calls: Made with ``task.s(...)``.
+            atomic: The server stores all or none; at most 1,000, none of them delayed.
+
+        Raises:
+            ExceptionGroup: Some were not stored, or may not be; each with its error. The others are.
+            EnqueueUnknownError: With ``atomic``: the batch was never confirmed.
+            BrokerError: With ``atomic``: the batch was refused, and none is stored.
+        """
+        client = await self.client()
+        outcomes = await client.enqueue_many(calls, atomic=atomic)
+        errors = [outcome for outcome in outcomes if isinstance(outcome, BrokerError)]
+        if errors:
+            raise ExceptionGroup(f"{len(errors):,} of {len(outcomes):,} jobs were not confirmed", errors)
+        get = self.client
+        return [
+            Job(str(job_id), get, call.definition, is_known=True)
+            for job_id, call in zip(outcomes, calls, strict=True)
+        ]
+
+    async def send(
+        self,
+        task: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **keywords: Unpack[CallKeywords],
+    ) -> Job[Any]:
+        """Enqueue a job by its task's name, without importing the task.
+
+        Args:
+            task: The task's name.
+            args: Positional arguments.
+            kwargs: Keyword arguments.
+            **keywords: As for ``task.options``.
+
+        Raises:
+            InvalidNameError: A name lies outside the grammar.
+            NotSerializableError: An argument cannot travel.
+            EnqueueUnknownError: The server never confirmed the job.
+        """
+        options = call_options(keywords)
+        return await self.enqueue(call_by_name(task, list(args), dict(kwargs or {}), options))
+
+    def job(self, job_id: str) -> Job[Any]:
+        """The handle of a job enqueued elsewhere.
+
+        Raises:
+            InvalidNameError: That can be no job's id.
+        """
+        return Job(check_job_id(job_id), self.client)
+
+    async def setup(self, queues: Sequence[str] = ()) -> list[Step]:
+        """Create or update the streams, buckets and consumers this app needs; idempotent.
+
+        Args:
+            queues: Further queues besides those the tasks name.
+
+        Raises:
+            TopologyConflictError: Something exists that cannot be changed in place.
+            BrokerError: The server refused.
+        """
+        client = await self.client()
+        return await client.provisioner.apply(sorted({*self.queues(), *queues}))
+
+    def queues(self) -> list[str]:
+        """The queues this app's tasks go to, and the default queue."""
+        default = self.settings.job_defaults.queue
+        return sorted({task.options.queue or default for task in self.tasks} | {default})
+
+    async def client(self) -> Client:
+        """The connection of the running event loop, opened if need be.
+
+        Raises:
+            ConnectError: No server was reached, or it refused the login.
+            ServerUnfitError: The server is too old or has no JetStream.
+            SettingsError: The settings are wrong.
+        """
+        loop = asyncio.get_running_loop()
+        slot = self._clients.get(loop)
+        if slot is None:
+            slot = self._clients[loop] = _Slot()
+        if slot.client is not None:
+            return slot.client
+        async with slot.lock:
+            if slot.client is None:
+                client = Client(self.settings, f"mesh-{os.getpid()}")
+                await client.open()
+                slot.client = client
+        return slot.client
+
+    async def close(self) -> None:
+        """Close the running loop's connection; the next use opens another."""
+        slot = self._clients.pop(asyncio.get_running_loop(), None)
+        if slot is not None and slot.client is not None:
+            await slot.client.close()
+
+    async def __aenter__(self) -> Self:
+        """Connect."""
+        await self.client()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Disconnect."""
+        await self.close()
+
+
+class _Slot:
+    """The client of one loop, or the promise of one."""
+
+    __slots__ = ("__weakref__", "client", "lock")
+
+    def __init__(self) -> None:
+        self.client: Client | None = None
+        self.lock = asyncio.Lock()
+
+
+class BlockingMesh:
+    """The blocking twin of ``Mesh``: the same names, safe from any thread."""
+
+    __slots__ = ("_app",)
+
+    def __init__(self, app: Mesh) -> None:
+        self._app = app
+
+    def enqueue_many(
+        self, calls: Sequence[Call[R]], *, atomic: bool = False
+    ) -> list[BlockingJob[R]]:
+        """Enqueue many calls; see ``Mesh.enqueue_many``."""
+        portal = self._app.portal
+        jobs = portal.call(self._app.enqueue_many(calls, atomic=atomic))
+        return [BlockingJob(job, portal) for job in jobs]
+
+    def send(
+        self,
+        task: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **keywords: Unpack[CallKeywords],
+    ) -> BlockingJob[Any]:
+        """Enqueue a job by its task's name; see ``Mesh.send``."""
+        portal = self._app.portal
+        return BlockingJob(portal.call(self._app.send(task, args, kwargs, **keywords)), portal)
+
+    def job(self, job_id: str) -> BlockingJob[Any]:
+        """The handle of a job enqueued elsewhere; see ``Mesh.job``."""
+        return BlockingJob(self._app.job(job_id), self._app.portal)
+
+    def setup(self, queues: Sequence[str] = ()) -> list[Step]:
+        """Create or update what the app needs; see ``Mesh.setup``."""
+        return self._app.portal.call(self._app.setup(queues))
+
+    def close(self) -> None:
+        """Close the blocking calls' connection and end their thread."""
+        self._app.portal.stop()

@@ -1,0 +1,216 @@
+"""Enqueue jobs, ask for their status and results, cancel them: over one connection, in one loop."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from msgspec import Raw
+
+from mesh.client.atomic import publish_atomically
+from mesh.client.messages import Message, MessageMaker, choose_id, pack_arguments
+from mesh.client.records import Records
+from mesh.client.status import JobStatus
+from mesh.clock import SYSTEM_CLOCK, Clock
+from mesh.contract.envelope import PayloadRef
+from mesh.contract.lifecycle import State
+from mesh.contract.records import ResultRecord
+from mesh.contract.subjects import Names
+from mesh.errors import (
+    BrokerError,
+    EnqueueUnknownError,
+    JobCancelledError,
+    JobExpiredError,
+    JobFailedError,
+)
+from mesh.settings.model import Settings
+from mesh.tasks.definition import Call
+from mesh.topology import Topology
+from mesh.transport.connection import Connection
+from mesh.transport.payloads import Payloads
+from mesh.transport.provisioner import Provisioner
+from mesh.transport.publisher import NoAnswerError, Publisher, Receipt
+
+
+class Client:
+    """One connection's worth of mesh; made by the app, one for each event loop.
+
+    Attributes:
+        settings: The app's settings.
+        names: The names of its namespace.
+        connection: The connection to NATS.
+        publisher: Publishes with acknowledgement.
+        payloads: The object buckets.
+        records: The stored records of jobs.
+        provisioner: Creates streams, consumers and buckets.
+    """
+
+    def __init__(self, settings: Settings, name: str, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.settings = settings
+        self.topology = Topology(settings)
+        self.names: Names = self.topology.names
+        self.connection = Connection(settings, name)
+        self.provisioner = Provisioner(self.connection, self.topology)
+        self.payloads = Payloads(self.connection)
+        self.records = Records(self.connection, self.names)
+        self.publisher: Publisher
+        self._maker = MessageMaker(settings, self.names, clock)
+        self._clock = clock
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            ConnectError: No server was reached, or it refused the login.
+            ServerUnfitError: The server is too old or has no JetStream.
+        """
+        await self.connection.open()
+        publish = self.settings.publish
+        self.publisher = Publisher(
+            self.connection, deadline_s=publish.deadline_s, window=publish.window
+        )
+        await self.publisher.start()
+        self.records.publisher = self.publisher
+
+    async def close(self) -> None:
+        """Wait shortly for what is in flight, then disconnect; safe to call twice."""
+        if hasattr(self, "publisher"):
+            if self.connection.is_connected:
+                await self.publisher.settle(self.settings.publish.deadline_s)
+            self.publisher.stop()
+        await self.connection.close()
+
+    async def enqueue(self, call: Call[Any]) -> str:
+        """Publish a job and return its id once the server has it.
+
+        Raises:
+            EnqueueUnknownError: The server never confirmed it.
+            NotProvisionedError: The streams do not exist.
+            QueueFullError: The job stream is full.
+            PayloadTooLargeError: The job is larger than the server accepts.
+        """
+        message = await self._message(call)
+        try:
+            await self.publisher.publish(message.subject, message.block, message.body)
+        except NoAnswerError as error:
+            raise EnqueueUnknownError(message.job_id, str(error)) from error
+        return message.job_id
+
+    async def enqueue_many(
+        self, calls: Sequence[Call[Any]], *, atomic: bool = False
+    ) -> list[str | BrokerError]:
+        """Publish many jobs, pipelined.
+
+        Args:
+            calls: The jobs.
+            atomic: All of them or none; at most 1,000, none of them delayed.
+
+        Returns:
+            For each its id, or the error that kept it out (never with ``atomic``, which raises).
+        """
+        messages = [await self._message(call) for call in calls]
+        if atomic:
+            await publish_atomically(self.connection, self.names, messages)
+            return [message.job_id for message in messages]
+        outgoing = [(message.subject, message.block, message.body) for message in messages]
+        receipts = await self.publisher.publish_many(outgoing)
+        return [
+            _id_or_error(message, receipt)
+            for message, receipt in zip(messages, receipts, strict=True)
+        ]
+
+    async def status(self, job_id: str) -> JobStatus:
+        """Say where a job is.
+
+        Raises:
+            JobNotFoundError: It is not known here.
+            BrokerError: The records could not be read.
+        """
+        return await self.records.status(job_id)
+
+    async def result(self, job_id: str, timeout_s: float | None, *, is_known: bool) -> Raw:
+        """Wait for a job to end and return its result as JSON.
+
+        Args:
+            job_id: The job.
+            timeout_s: How long to wait; None: as long as it takes.
+            is_known: Whether the job surely exists, so that it need not be looked for first.
+
+        Raises:
+            ResultTimeoutError: It had not ended in time.
+            JobFailedError: It failed for good.
+            JobCancelledError: It was cancelled.
+            JobExpiredError: It was not started in time.
+            JobNotFoundError: It is not known here.
+        """
+        record = await self.records.wait(job_id, timeout_s, is_known=is_known)
+        _raise_unless_succeeded(job_id, record)
+        if record.result_ref is not None:
+            return Raw(await self.payloads.get(record.result_ref))
+        return record.result
+
+    def watch(self, job_id: str) -> AsyncIterator[JobStatus]:
+        """Follow a job: its status now and after every change, until it has ended.
+
+        Raises:
+            JobNotFoundError: It is not known here.
+        """
+        return self.records.watch(job_id)
+
+    async def cancel(self, job_id: str, reason: str = "") -> bool:
+        """Cancel a job wherever it is.
+
+        Returns:
+            True if it is cancelled; False if it had ended in another way before.
+
+        Raises:
+            JobNotFoundError: It is not known here.
+        """
+        status = await self.records.status(job_id)
+        if not status.is_finished:
+            record = ResultRecord(
+                State.CANCELLED,
+                status.task,
+                status.queue,
+                status.priority,
+                attempt=status.attempt,
+                worker=status.worker,
+                enqueued_at_ms=status.enqueued_at_ms,
+                started_at_ms=status.started_at_ms,
+                finished_at_ms=self._clock.now_ms(),
+                reason=reason,
+            )
+            if await self.records.finish(job_id, record):
+                await self.records.withdraw(job_id)
+                return True
+            status = await self.records.status(job_id)
+        return status.state is State.CANCELLED
+
+    async def _message(self, call: Call[Any]) -> Message:
+        job_id = choose_id(call)
+        ref: PayloadRef | None = None
+        if self._maker.is_too_large(call):
+            name = f"{job_id}.{secrets.token_hex(4)}"
+            ref = await self.payloads.put(self.names.payloads_bucket, name, pack_arguments(call))
+        return self._maker.make(call, job_id, ref)
+
+
+def _id_or_error(message: Message, receipt: Receipt | BrokerError) -> str | BrokerError:
+    if isinstance(receipt, NoAnswerError):
+        return EnqueueUnknownError(message.job_id, str(receipt))
+    if isinstance(receipt, BrokerError):
+        return receipt
+    return message.job_id
+
+
+def _raise_unless_succeeded(job_id: str, record: ResultRecord) -> None:
+    error = record.error
+    if record.state is State.FAILED:
+        kind = error.type if error else "unknown"
+        words = error.message if error else record.reason
+        raise JobFailedError(job_id, kind, words, error.traceback if error else "")
+    if record.state is State.CANCELLED:
+        raise JobCancelledError(job_id, record.reason or "no reason given")
+    if record.state is State.EXPIRED:
+        raise JobExpiredError(job_id)

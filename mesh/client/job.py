@@ -1,0 +1,103 @@
+"""The handle of one job: ask for its status, wait for its result, follow it, cancel it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from mesh.client.client import Client
+from mesh.client.status import JobStatus
+from mesh.durations import Duration, seconds
+from mesh.tasks.definition import TaskDefinition
+
+R = TypeVar("R")
+
+GetClient = Callable[[], Awaitable[Client]]
+
+
+class Job(Generic[R]):
+    """A job that was enqueued, or one looked up by its id.
+
+    Attributes:
+        id: The job's id.
+    """
+
+    __slots__ = ("_client", "_definition", "_is_known", "id")
+
+    def __init__(
+        self,
+        job_id: str,
+        client: GetClient,
+        definition: TaskDefinition | None = None,
+        *,
+        is_known: bool = False,
+    ) -> None:
+        self.id = job_id
+        self._client = client
+        self._definition = definition
+        self._is_known = is_known
+
+    async def status(self) -> JobStatus:
+        """Say where the job is.
+
+        Raises:
+            ResultExpiredError: It ended, and its record has passed its time to live.
+            JobNotFoundError: It is not known here.
+        """
+        client = await self._client()
+        return await client.status(self.id)
+
+    async def result(self, timeout: Duration | None = None) -> R:
+        """Wait for the job to end and return what its task returned.
+
+        Args:
+            timeout: How long to wait, for example ``30`` or ``"5m"``; None: as long as it takes.
+
+        Raises:
+            ResultTimeoutError: It had not ended in time; it goes on.
+            JobFailedError: It failed for good.
+            JobCancelledError: It was cancelled.
+            JobExpiredError: It was not started in time.
+            JobNotFoundError: It is not known here.
+        """
+        client = await self._client()
+        limit = None if timeout is None else seconds(timeout)
+        value = await client.result(self.id, limit, is_known=self._is_known)
+        return self._read(value)
+
+    async def watch(self) -> AsyncIterator[JobStatus]:
+        """Follow the job: its status now and after every change, until it has ended.
+
+        Raises:
+            JobNotFoundError: It is not known here.
+        """
+        client = await self._client()
+        async for status in client.watch(self.id):
+            yield status
+
+    async def cancel(self, reason: str = "") -> bool:
+        """Cancel the job wherever it is.
+
+        Args:
+            reason: Kept in its record, for people.
+
+        Returns:
+            True if it is cancelled; False if it had ended in another way before.
+
+        Raises:
+            JobNotFoundError: It is not known here.
+        """
+        client = await self._client()
+        return await client.cancel(self.id, reason)
+
+    def _read(self, value: Raw) -> Any:
+        if self._definition is not None:
+            return self._definition.signature.decode_result(value)
+        return msgspec.json.decode(value)
+
+    def __repr__(self) -> str:
+        """Show the id."""
+        return f"<Job {self.id}>"

@@ -1,0 +1,198 @@
+"""The stored records of jobs: read them, wait for them without polling, write the terminal one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+
+import anyio
+
+from mesh.client.status import JobStatus, ended, under_way
+from mesh.contract import headers, records
+from mesh.contract.lifecycle import State
+from mesh.contract.records import ResultRecord
+from mesh.contract.subjects import Names
+from mesh.errors import JobNotFoundError, NotProvisionedError, ResultExpiredError, ResultTimeoutError
+from mesh.transport import frames
+from mesh.transport.buckets import Bucket, Entry, Shelf
+from mesh.transport.connection import Connection
+from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiFault
+from mesh.transport.publisher import Publisher
+
+RECHECK_S = 5.0
+"""Pushes may be lost in a reconnect: a waiting reader looks for itself this often."""
+
+
+class Records:
+    """The records of one namespace.
+
+    Attributes:
+        publisher: Set when the connection is open; writes go through it.
+    """
+
+    publisher: Publisher
+
+    def __init__(self, connection: Connection, names: Names) -> None:
+        self._link = connection.link
+        self._names = names
+        self._results = Bucket(connection, names.results_bucket)
+        self._progress = Bucket(connection, names.progress_bucket)
+        self._jobs = Shelf(connection, names.jobs_stream)
+        self._delayed = Shelf(connection, names.delayed_stream)
+        self._events = Shelf(connection, names.events_stream)
+
+    async def result(self, job_id: str) -> ResultRecord | None:
+        """Read the terminal record; None if the job has not ended, or its record has expired."""
+        entry = await self._results.read(job_id)
+        return None if entry is None else records.read_result(entry.value)
+
+    async def progress(self, job_id: str) -> tuple[records.ProgressRecord, int] | None:
+        """Read the running record and its revision; None if there is none."""
+        entry = await self._progress.read(job_id)
+        return None if entry is None else (records.read_progress(entry.value), entry.revision)
+
+    async def status(self, job_id: str) -> JobStatus:
+        """Put together what is known of a job.
+
+        Raises:
+            ResultExpiredError: It ended, and its record has passed its time to live.
+            JobNotFoundError: It is not known here.
+        """
+        status = await self._find(job_id)
+        if status is None:
+            # It may have moved from one place to another between two looks.
+            status = await self._find(job_id)
+        if status is not None:
+            return status
+        if await self._has_ended(job_id):
+            raise ResultExpiredError(job_id)
+        raise JobNotFoundError(job_id)
+
+    async def wait(self, job_id: str, timeout_s: float | None, *, is_known: bool) -> ResultRecord:
+        """Wait for the terminal record: subscribe, read, then wait for the push.
+
+        Raises:
+            ResultTimeoutError: The job had not ended in time.
+            JobNotFoundError: It is not known here.
+        """
+        async with self._hints(self._names.event("finished", job_id)) as hint:
+            record = await self.result(job_id)
+            if record is not None:
+                return record
+            if not is_known:
+                await self.status(job_id)
+            with anyio.move_on_after(timeout_s):
+                while True:
+                    await hint.wait(RECHECK_S)
+                    record = await self.result(job_id)
+                    if record is not None:
+                        return record
+                    if not hint.was_given:
+                        await self.status(job_id)
+        raise ResultTimeoutError(job_id, timeout_s or 0.0)
+
+    async def watch(self, job_id: str) -> AsyncIterator[JobStatus]:
+        """Yield the status now and after every change, until the job has ended."""
+        finished = self._names.event("finished", job_id)
+        async with self._hints(finished, self._names.progress(job_id)) as hint:
+            last: JobStatus | None = None
+            while True:
+                status = await self.status(job_id)
+                if status != last:
+                    yield status
+                if status.is_finished:
+                    return
+                last = status
+                await hint.wait(RECHECK_S)
+
+    async def finish(self, job_id: str, record: ResultRecord, ttl_s: float | None = None) -> bool:
+        """Write the terminal record if there is none; say whether this one is it."""
+        pairs = [(headers.EXPECTED_LAST, "0"), (headers.STATE, record.state), (headers.TASK, record.task)]
+        if ttl_s is not None:
+            pairs.append((headers.TTL, f"{max(1, int(ttl_s))}s"))
+        block = frames.header_block(pairs)
+        try:
+            await self.publisher.publish(self._names.result(job_id), block, records.encode(record))
+        except ApiFault as fault:
+            if fault.err_code == WRONG_LAST_SEQUENCE:
+                return False
+            raise
+        return True
+
+    async def withdraw(self, job_id: str) -> None:
+        """Take a job out of the streams and tell the worker that may be running it."""
+        await self._jobs.remove(self._names.job_anywhere(job_id))
+        await self._delayed.remove(self._names.delayed(job_id))
+        await self._progress.remove(job_id)
+        self._link.post(frames.signal(self._names.cancel_signal(job_id).encode(), b""))
+
+    async def forget_progress(self, job_id: str) -> None:
+        """Remove the running record of a job that has ended."""
+        await self._progress.remove(job_id)
+
+    async def _find(self, job_id: str) -> JobStatus | None:
+        record = await self.result(job_id)
+        if record is not None:
+            return ended(job_id, record)
+        running = await self.progress(job_id)
+        if running is not None:
+            return under_way(job_id, running[0])
+        queued = await self._jobs.last(self._names.job_anywhere(job_id))
+        if queued is not None:
+            address = self._names.read_job(queued.subject)
+            task = queued.headers.get(headers.TASK, "")
+            return JobStatus(
+                job_id=job_id, state=State.PENDING, task=task, queue=address.queue, priority=address.priority
+            )
+        waiting = await self._delayed.last(self._names.delayed(job_id))
+        return None if waiting is None else _scheduled(job_id, waiting)
+
+    async def _has_ended(self, job_id: str) -> bool:
+        try:
+            return await self._events.last(self._names.event("finished", job_id)) is not None
+        except NotProvisionedError:  # Events are switched off.
+            return False
+
+    @asynccontextmanager
+    async def _hints(self, *subjects: str) -> AsyncIterator[_Hint]:
+        hint = _Hint()
+        async with AsyncExitStack() as stack:
+            for subject in subjects:
+                subscription = await self._link.listen(subject, hint.give)
+                stack.push_async_callback(self._link.unlisten, subscription)
+            yield hint
+
+
+class _Hint:
+    """Says that something may have changed; only a record says what.
+
+    Attributes:
+        was_given: Whether the last wait ended because something came.
+    """
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+        self.was_given = False
+
+    def give(self, _subject: bytes, _reply: bytes, _data: bytes, _headers: bytes) -> None:
+        self._event.set()
+
+    async def wait(self, limit_s: float) -> None:
+        with anyio.move_on_after(limit_s) as scope:
+            await self._event.wait()
+        self.was_given = not scope.cancelled_caught
+        self._event = anyio.Event()
+
+
+def _scheduled(job_id: str, entry: Entry) -> JobStatus:
+    at = entry.headers.get(headers.SCHEDULE, "").removeprefix("@at ")
+    target = entry.headers.get(headers.SCHEDULE_TARGET, "").split(".")
+    return JobStatus(
+        job_id=job_id,
+        state=State.SCHEDULED,
+        task=entry.headers.get(headers.TASK, ""),
+        queue=target[-3] if len(target) >= 3 else "",
+        priority=target[-2] if len(target) >= 3 else "",
+        due_at_ms=int(datetime.fromisoformat(at).timestamp() * 1000) if at else 0,
+    )

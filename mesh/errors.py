@@ -1,0 +1,247 @@
+"""Every exception mesh raises on purpose; each message says what happened, to what, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class MeshError(Exception):
+    """Base of every error that mesh raises on purpose."""
+
+
+# --- Configuration and names -------------------------------------------------------------------
+
+
+class SettingsError(MeshError):
+    """The settings are wrong; all faults are reported together.
+
+    Attributes:
+        faults: One sentence for each fault found.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        listed = "".join(f"\n  - {fault}" for fault in self.faults)
+        super().__init__(f"{len(self.faults)} fault(s) in the settings:{listed}")
+
+
+class InvalidNameError(MeshError, ValueError):
+    """A name (namespace, queue, priority, job id, task) lies outside the grammar.
+
+    Attributes:
+        kind: What the name was meant for, for example ``queue``.
+        name: The name as given.
+        reason: The closed code of the fault: ``empty``, ``too-long``, ``bad-token``, ``unknown``.
+    """
+
+    def __init__(self, kind: str, name: str, reason: str, rule: str) -> None:
+        self.kind = kind
+        self.name = name
+        self.reason = reason
+        shown = name if len(name) <= 80 else f"{name[:77]}..."
+        super().__init__(f"{kind} {shown!r} is refused ({reason}): {rule}")
+
+
+class AppNotFoundError(MeshError):
+    """The app reference given to a command does not lead to a ``Mesh`` object."""
+
+
+# --- Tasks and their arguments -----------------------------------------------------------------
+
+
+class TaskDefinitionError(MeshError, TypeError):
+    """A function cannot become a task as it is declared."""
+
+
+class UnknownTaskError(MeshError, LookupError):
+    """No task of that name is registered in the app.
+
+    Attributes:
+        task: The name asked for.
+        nearest: The registered name most like it, or None.
+    """
+
+    def __init__(self, task: str, nearest: str | None = None) -> None:
+        self.task = task
+        self.nearest = nearest
+        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        super().__init__(
+            f"task {task!r} is not registered in this app{hint} "
+            "Register it, or run a worker whose app has it."
+        )
+
+
+class ArgumentsError(MeshError, TypeError):
+    """The arguments do not fit the task's signature or annotations.
+
+    Attributes:
+        task: The task's name.
+    """
+
+    def __init__(self, task: str, why: str) -> None:
+        self.task = task
+        super().__init__(f"arguments of task {task!r} are refused: {why}")
+
+
+class NotSerializableError(MeshError, TypeError):
+    """A value cannot travel: neither JSON nor a type mesh can convert."""
+
+
+class MalformedJobError(MeshError, ValueError):
+    """A message in the job stream is not a job.
+
+    Attributes:
+        reason: The closed code: ``not-json``, ``not-msgpack``, ``bad-shape``, ``unknown-version``,
+            ``unknown-content-type``.
+    """
+
+    def __init__(self, reason: str, why: str) -> None:
+        self.reason = reason
+        super().__init__(f"the message is not a job ({reason}): {why}")
+
+
+# --- Reach -------------------------------------------------------------------------------------
+
+
+class BrokerError(MeshError):
+    """The NATS server could not do what was asked of it."""
+
+
+class ConnectError(BrokerError, ConnectionError):
+    """No NATS server could be reached, or it refused the login."""
+
+
+class ServerUnfitError(BrokerError):
+    """The NATS server is too old, or has no JetStream."""
+
+
+class NotProvisionedError(BrokerError):
+    """A stream, consumer or bucket that is needed does not exist; run ``mesh setup``."""
+
+
+class TopologyConflictError(BrokerError):
+    """What exists on the server differs in a way that cannot be changed in place."""
+
+
+class QueueFullError(BrokerError):
+    """The job stream is full and refuses new jobs until workers catch up."""
+
+
+class PayloadTooLargeError(BrokerError, ValueError):
+    """A message is larger than the server accepts."""
+
+
+class PayloadMissingError(BrokerError, LookupError):
+    """A large value's object is gone from the payload bucket."""
+
+
+class EnqueueUnknownError(BrokerError):
+    """The server never confirmed an enqueue: the job may or may not be stored.
+
+    Attributes:
+        job_id: Ask for this job's status, or enqueue again with the same id: it is stored once.
+    """
+
+    def __init__(self, job_id: str, why: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"the fate of job {job_id!r} is unknown: {why}. It may be stored; enqueue again with the "
+            "same job id (it is stored once) or ask for its status."
+        )
+
+
+# --- Jobs --------------------------------------------------------------------------------------
+
+
+class JobNotFoundError(MeshError, LookupError):
+    """No record and no message of that job exists.
+
+    Attributes:
+        job_id: The id asked for.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"job {job_id!r} is not known here: it was never enqueued in this namespace, "
+            "or its records have passed their time to live"
+        )
+
+
+class ResultExpiredError(JobNotFoundError):
+    """The job ended, but its result has passed its time to live."""
+
+
+class ResultTimeoutError(MeshError, TimeoutError):
+    """The job had not ended when the wait was over; it goes on.
+
+    Attributes:
+        job_id: The job waited for.
+    """
+
+    def __init__(self, job_id: str, seconds: float) -> None:
+        self.job_id = job_id
+        super().__init__(f"job {job_id!r} had not ended after {seconds:g} s; it goes on")
+
+
+class JobEndedError(MeshError):
+    """The job ended without a result.
+
+    Attributes:
+        job_id: The job.
+        state: ``failed``, ``cancelled`` or ``expired``.
+    """
+
+    def __init__(self, job_id: str, state: str, why: str) -> None:
+        self.job_id = job_id
+        self.state = state
+        super().__init__(f"job {job_id!r} {state}: {why}")
+
+
+class JobFailedError(JobEndedError):
+    """The job failed for good.
+
+    Attributes:
+        error_type: The exception's qualified name as text.
+        error_message: The exception's message.
+        traceback: The traceback as text, may be empty.
+    """
+
+    def __init__(self, job_id: str, error_type: str, error_message: str, traceback: str = "") -> None:
+        self.error_type = error_type
+        self.error_message = error_message
+        self.traceback = traceback
+        super().__init__(job_id, "failed", f"{error_type}: {error_message}")
+
+
+class JobCancelledError(JobEndedError):
+    """The job was cancelled."""
+
+    def __init__(self, job_id: str, why: str = "no reason given") -> None:
+        super().__init__(job_id, "cancelled", why)
+
+
+class JobExpiredError(JobEndedError):
+    """The job was not started before it expired."""
+
+    def __init__(self, job_id: str, why: str = "it was not started in time") -> None:
+        super().__init__(job_id, "expired", why)
+
+
+class JobTimeoutError(MeshError, TimeoutError):
+    """The attempt ran longer than the task's timeout; recorded as the failure's type."""
+
+
+class WorkerLostError(MeshError):
+    """The process that ran the attempt died; recorded as the failure's type."""
+
+
+class BlockingCallError(MeshError, RuntimeError):
+    """A blocking call was made where it would stop the event loop that must answer it."""
+
+
+# --- The embedded server -----------------------------------------------------------------------
+
+
+class ServerStartError(MeshError):
+    """The embedded NATS server did not start."""

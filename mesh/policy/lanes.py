@@ -1,0 +1,175 @@
+"""Which jobs to ask the server for and which to start next: a plain state machine without I/O.
+
+A lane is one queue at one priority. Slots are what a worker may run at once. The server is asked
+for no more jobs than there are free slots, so no job waits here behind a long one while another
+worker is idle; what arrives all the same (several lanes may answer at once) waits in its lane's
+short line and is handed back if it waits too long.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+WEIGHTS = {"critical": 30, "high": 10, "normal": 3, "low": 1}
+"""Share of the slots each priority gets while all of them have jobs waiting."""
+
+
+class Lane(Generic[T]):
+    """One queue at one priority, as a worker sees it.
+
+    Attributes:
+        queue: The queue.
+        priority: The priority.
+        weight: Its share while other lanes have jobs waiting too.
+        asked: Jobs asked of the server and not yet come.
+        backlog: Jobs the server still held for this lane when it last sent one.
+        line: Jobs that came and wait for a slot, with the time each came.
+    """
+
+    __slots__ = ("_pulls", "_turn", "asked", "backlog", "line", "priority", "queue", "weight")
+
+    def __init__(self, queue: str, priority: str, weight: int) -> None:
+        self.queue = queue
+        self.priority = priority
+        self.weight = weight
+        self.asked = 0
+        self.backlog = 0
+        self.line: deque[tuple[T, float]] = deque()
+        self._pulls: deque[tuple[int, float]] = deque()
+        self._turn = 0.0
+
+    def ask(self, batch: int, deadline: float) -> None:
+        """Note that jobs were asked for; what has not come by the deadline never will."""
+        self.asked += batch
+        self._pulls.append((batch, deadline))
+
+    def forget(self) -> None:
+        """Note that the server has dropped every open request, as after a reconnect."""
+        self.asked = 0
+        self._pulls.clear()
+
+    def close_pull(self, missing: int) -> None:
+        """Note that a request ended with so many jobs not sent."""
+        self.asked = max(0, self.asked - missing)
+        self.backlog = 0
+        if self._pulls:
+            self._pulls.popleft()
+
+    def expire(self, now: float) -> None:
+        """Drop requests whose end the server never told us."""
+        while self._pulls and self._pulls[0][1] < now:
+            self._pulls.popleft()
+        if not self._pulls:
+            self.asked = 0
+
+    def __repr__(self) -> str:
+        """Show what is asked for and what waits."""
+        return f"<Lane {self.queue}-{self.priority} asked={self.asked} waiting={len(self.line)}>"
+
+
+class Feed(Generic[T]):
+    """The lanes of one worker and its slots.
+
+    Attributes:
+        slots: How many jobs may run at once.
+        running: How many slots are taken.
+        waiting: How many jobs wait in all lines together.
+    """
+
+    __slots__ = ("_half", "_is_strict", "_turn", "lanes", "running", "slots", "waiting")
+
+    def __init__(self, lanes: Iterable[Lane[T]], slots: int, *, is_strict: bool = False) -> None:
+        self.lanes = sorted(lanes, key=lambda lane: -lane.weight)
+        self.slots = slots
+        self.running = 0
+        self.waiting = 0
+        self._half = max(1, slots // 2)
+        self._is_strict = is_strict
+        self._turn = 0.0
+
+    @property
+    def free(self) -> int:
+        """Slots that are neither taken nor spoken for by a waiting job."""
+        return self.slots - self.running - self.waiting
+
+    def arrived(self, lane: Lane[T], job: T, now: float) -> bool:
+        """Take in a job; say whether it may start now (its slot is taken then)."""
+        if lane.asked:
+            lane.asked -= 1
+        if self.running < self.slots and not self.waiting:
+            self.running += 1
+            return True
+        lane.line.append((job, now))
+        self.waiting += 1
+        return False
+
+    def finished(self) -> T | None:
+        """Give back a slot, or hand it to the job whose turn it is."""
+        if self.waiting:
+            lane = self._next_lane()
+            self.waiting -= 1
+            return lane.line.popleft()[0]
+        self.running -= 1
+        return None
+
+    def _next_lane(self) -> Lane[T]:
+        """Pick by stride scheduling: each start moves a lane on by the inverse of its weight."""
+        hungry = [lane for lane in self.lanes if lane.line]
+        if len(hungry) == 1 or self._is_strict:
+            return hungry[0]
+        for lane in hungry:  # A lane that was idle does not collect turns.
+            lane._turn = max(lane._turn, self._turn)
+        chosen = min(hungry, key=lambda lane: lane._turn)
+        self._turn = chosen._turn
+        chosen._turn += 1 / chosen.weight
+        return chosen
+
+    def wants_now(self) -> bool:
+        """Whether so many slots are free that asking for jobs should not wait."""
+        return self.slots - self.running - self.waiting >= self._half
+
+    def plan(self) -> list[tuple[Lane[T], int]]:
+        """Say how many jobs to ask of each lane.
+
+        Lanes with a backlog share the free slots by weight; a lane without one may fill them all,
+        so that an urgent job is never kept waiting for a request.
+        """
+        free = self.free
+        if free <= 0:
+            return []
+        shares = self._shares(free)
+        wishes: list[tuple[Lane[T], int]] = []
+        for lane in self.lanes:
+            target = shares.get(id(lane), free)
+            if lane.asked * 2 <= target and lane.asked < target:
+                wishes.append((lane, target - lane.asked))
+        return wishes
+
+    def _shares(self, free: int) -> dict[int, int]:
+        hungry = [lane for lane in self.lanes if lane.backlog]
+        if len(hungry) < 2:
+            return {}
+        if self._is_strict:
+            first = hungry[0].weight
+            return {id(lane): free if lane.weight == first else 0 for lane in hungry}
+        total = sum(lane.weight for lane in hungry)
+        return {id(lane): max(1, free * lane.weight // total) for lane in hungry}
+
+    def overdue(self, now: float, longest_wait: float) -> Iterator[T]:
+        """Take out the jobs that have waited too long for a slot, to be handed back."""
+        for lane in self.lanes:
+            while lane.line and now - lane.line[0][1] > longest_wait:
+                self.waiting -= 1
+                yield lane.line.popleft()[0]
+
+    def drain(self) -> Iterator[T]:
+        """Take out every waiting job, to be handed back."""
+        yield from self.overdue(float("inf"), 0.0)
+
+    def __repr__(self) -> str:
+        """Show slots and lanes."""
+        return f"<Feed running={self.running}/{self.slots} waiting={self.waiting} {self.lanes}>"

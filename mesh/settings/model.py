@@ -1,0 +1,238 @@
+"""The settings of mesh as frozen structs: their names, types, limits and defaults.
+
+Durations are seconds and end in ``_s``; paths end in ``_file``. Both facts are relied on when
+settings are read. Where the values come from is the business of `mesh.settings.loading`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from mesh.contract.lifecycle import Priority
+from mesh.identifiers import NAMESPACE_RULE, QUEUE_RULE
+from mesh.settings.addresses import REDACTED, redact_login, split_addresses
+
+SECRET_NAMES = frozenset({"password", "token"})
+
+Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
+Count = Annotated[int, Meta(ge=1, description="a whole number of at least 1")]
+CountOrZero = Annotated[int, Meta(ge=0, description="a whole number, 0 or more")]
+Fraction = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+Duration = Annotated[
+    float,
+    Meta(gt=0, description='a duration above zero: seconds, or a text like "30s" or "1h30m"'),
+]
+DurationOrZero = Annotated[
+    float, Meta(ge=0, description='a duration: seconds, or a text like "30s" or "1h30m"')
+]
+Namespace = Annotated[
+    str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}\Z", description=NAMESPACE_RULE)
+]
+QueueName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z", description=QUEUE_RULE)]
+Storage = Literal["file", "memory"]
+Backoff = Literal["exponential", "fixed", "linear"]
+EventLoop = Literal["asyncio", "uvloop"]
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+
+
+class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all sections have in common: frozen, named fields only, secrets never shown."""
+
+    def __repr__(self) -> str:
+        """The section as code, with every secret and every password in an address left out."""
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({shown})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The same for rich, which would otherwise ask the fields themselves."""
+        return [
+            (name, shown_value(name, getattr(self, name))) for name in self.__struct_fields__
+        ]
+
+
+class CredentialsSettings(_Section, frozen=True):
+    """How mesh logs in to NATS; at most one of the four ways may be given.
+
+    Attributes:
+        user: Name of the user, together with ``password``.
+        password: Password of ``user``.
+        token: One token instead of user and password.
+        credentials_file: A ``.creds`` file with a user JWT and its key.
+        nkey_file: A file with an nkey seed.
+    """
+
+    user: Text | None = None
+    password: Text | None = None
+    token: Text | None = None
+    credentials_file: Text | None = None
+    nkey_file: Text | None = None
+
+
+class TlsSettings(_Section, frozen=True):
+    """Which certificates are used when the connection is encrypted.
+
+    Attributes:
+        ca_file: Authorities that may have signed the server's certificate; None: the system's.
+        cert_file: This client's certificate.
+        key_file: The private key of ``cert_file``.
+    """
+
+    ca_file: Text | None = None
+    cert_file: Text | None = None
+    key_file: Text | None = None
+
+
+class JobDefaults(_Section, frozen=True):
+    """What holds for a job whose task says nothing else.
+
+    Attributes:
+        queue: The queue it goes to.
+        priority: Its priority within the queue.
+        timeout_s: How long one attempt may run.
+        retry_max: How often it is tried again after the first attempt failed.
+        retry_delay_s: The wait before the first retry.
+        retry_backoff: How the wait grows from retry to retry.
+        retry_max_delay_s: The longest wait between two attempts.
+        retry_jitter: The part of each wait that is left to chance.
+        result_ttl_s: How long the result of a job that succeeded is kept.
+        failure_ttl_s: How long the record of a job that did not succeed is kept.
+    """
+
+    queue: QueueName = "default"
+    priority: Priority = Priority.NORMAL
+    timeout_s: Duration = 3600.0
+    retry_max: CountOrZero = 3
+    retry_delay_s: DurationOrZero = 1.0
+    retry_backoff: Backoff = "exponential"
+    retry_max_delay_s: DurationOrZero = 600.0
+    retry_jitter: Fraction = 0.1
+    result_ttl_s: Duration = 86_400.0
+    failure_ttl_s: Duration = 604_800.0
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts a job has in all: the first one and its retries."""
+        return self.retry_max + 1
+
+
+class WorkerSettings(_Section, frozen=True):
+    """How a worker takes and runs jobs.
+
+    Attributes:
+        queues: The queues to serve; empty: every queue that the app's tasks name.
+        concurrency: How many jobs one process runs at the same time.
+        processes: How many worker processes are run.
+        process_pool: Size of the pool for CPU-bound tasks; 0: one for each CPU.
+        ack_wait_s: After how long without a sign of life a job goes to another worker.
+        heartbeat_s: How often a worker gives a sign of life for its running jobs.
+        shutdown_grace_s: How long running jobs may finish when the worker is told to stop.
+        unknown_task_grace_s: How long a job of an unknown task is handed back before it fails.
+        strict_priority: Serve lower priorities only when no higher one has jobs.
+        loop: The event loop to run on.
+    """
+
+    queues: tuple[QueueName, ...] = ()
+    concurrency: Count = 100
+    processes: Count = 1
+    process_pool: CountOrZero = 0
+    ack_wait_s: Duration = 10.0
+    heartbeat_s: Duration = 2.0
+    shutdown_grace_s: DurationOrZero = 30.0
+    unknown_task_grace_s: DurationOrZero = 60.0
+    strict_priority: bool = False
+    loop: EventLoop = "asyncio"
+
+
+class LimitsSettings(_Section, frozen=True):
+    """The bounds of what is stored and of what runs at once.
+
+    Attributes:
+        payload_inline_bytes: Larger arguments and results go to the payload bucket.
+        max_jobs: How many jobs the job stream holds before it refuses more; 0: no limit.
+        max_bytes: How many bytes the job stream holds before it refuses more; 0: no limit.
+        max_ack_pending: How many jobs of one queue and priority may run at once, everywhere.
+    """
+
+    payload_inline_bytes: CountOrZero = 524_288
+    max_jobs: CountOrZero = 0
+    max_bytes: CountOrZero = 0
+    max_ack_pending: Count = 20_000
+
+
+class EventsSettings(_Section, frozen=True):
+    """What the ledger of job events keeps.
+
+    Attributes:
+        enabled: Whether events are recorded at all.
+        max_age_s: How long an event is kept.
+    """
+
+    enabled: bool = True
+    max_age_s: Duration = 604_800.0
+
+
+class PublishSettings(_Section, frozen=True):
+    """How jobs are published.
+
+    Attributes:
+        deadline_s: How long a publish may take, its retries included.
+        window: How many publishes may wait for their acknowledgement at once.
+    """
+
+    deadline_s: Duration = 5.0
+    window: Count = 4096
+
+
+class Settings(_Section, frozen=True):
+    """All settings of one mesh app, frozen; `mesh.settings.loading.load` reads and checks them.
+
+    Attributes:
+        url: Addresses of the NATS servers, separated by commas.
+        credentials: How to log in.
+        tls: Certificates for encrypted connections.
+        namespace: The prefix of every subject, stream and bucket.
+        replicas: How many servers keep a copy of each stream and bucket.
+        storage: Where streams and buckets are kept.
+        job_defaults: What holds for a job whose task says nothing else.
+        worker: How workers take and run jobs.
+        limits: Bounds of what is stored and of what runs at once.
+        events: What the ledger keeps.
+        publish: How jobs are published.
+        connect_timeout_s: How long one attempt to connect may take.
+        log_level: The least severe log record that is shown.
+    """
+
+    url: Text = "nats://127.0.0.1:4222"
+    credentials: CredentialsSettings = CredentialsSettings()
+    tls: TlsSettings = TlsSettings()
+    namespace: Namespace = "mesh"
+    replicas: Literal[1, 3, 5] = 1
+    storage: Storage = "file"
+    job_defaults: JobDefaults = JobDefaults()
+    worker: WorkerSettings = WorkerSettings()
+    limits: LimitsSettings = LimitsSettings()
+    events: EventsSettings = EventsSettings()
+    publish: PublishSettings = PublishSettings()
+    connect_timeout_s: Duration = 5.0
+    log_level: LogLevel = "info"
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The addresses in `url`, one by one."""
+        return split_addresses(self.url)
+
+
+def shown_value(name: str, value: object) -> object:
+    """The value as people may see it: secrets and logins inside addresses are left out.
+
+    Args:
+        name: The setting's own name, without its section.
+        value: Its value.
+    """
+    if name in SECRET_NAMES and value is not None:
+        return REDACTED
+    if name == "url":
+        return redact_login(value) if isinstance(value, str) else type(value).__name__
+    return value

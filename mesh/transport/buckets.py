@@ -1,0 +1,110 @@
+"""Read and remove single records: the last message of a subject, whatever stream holds it."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, NamedTuple
+
+from mesh.contract.subjects import kv_stream
+from mesh.transport import frames
+from mesh.transport.connection import Connection
+from mesh.transport.faults import MESSAGE_NOT_FOUND, ApiFault
+
+
+class Entry(NamedTuple):
+    """A stored message.
+
+    Attributes:
+        subject: Its subject.
+        value: Its body.
+        revision: Its sequence in the stream, to compare and set by.
+        headers: Its headers.
+    """
+
+    subject: str
+    value: bytes
+    revision: int
+    headers: dict[str, str]
+
+
+class Shelf:
+    """One stream, seen as the last message of each subject.
+
+    Reads go to the stream's leader: a replica may not have the newest write yet.
+    """
+
+    def __init__(self, connection: Connection, stream: str) -> None:
+        self._connection = connection
+        self._stream = stream
+
+    async def last(self, subject: str) -> Entry | None:
+        """Read the last message of a subject, which may hold wildcards; None if there is none.
+
+        Raises:
+            BrokerError: The stream could not be read.
+        """
+        try:
+            answer = await self._connection.api(
+                f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject}
+            )
+        except ApiFault as fault:
+            if fault.err_code == MESSAGE_NOT_FOUND:
+                return None
+            raise
+        message: dict[str, Any] = answer["message"]
+        return Entry(
+            message["subject"],
+            base64.b64decode(message.get("data", "")),
+            message["seq"],
+            frames.read_headers(base64.b64decode(message.get("hdrs", ""))),
+        )
+
+    async def remove(self, subject: str) -> int:
+        """Remove every message of a subject, which may hold wildcards; say how many there were.
+
+        Raises:
+            BrokerError: The server refused.
+        """
+        answer = await self._connection.api(f"STREAM.PURGE.{self._stream}", {"filter": subject})
+        return int(answer.get("purged", 0))
+
+    async def count(self) -> int:
+        """Count the stream's messages.
+
+        Raises:
+            BrokerError: The stream could not be read.
+        """
+        answer = await self._connection.api(f"STREAM.INFO.{self._stream}")
+        return int(answer["state"]["messages"])
+
+
+class Bucket:
+    """A key-value bucket: its keys are subjects under one prefix."""
+
+    def __init__(self, connection: Connection, bucket: str) -> None:
+        self._shelf = Shelf(connection, kv_stream(bucket))
+        self._prefix = f"$KV.{bucket}."
+
+    async def read(self, key: str) -> Entry | None:
+        """Read a key; None if it has no value.
+
+        Raises:
+            BrokerError: The bucket could not be read.
+        """
+        return await self._shelf.last(self._prefix + key)
+
+    async def remove(self, key: str) -> int:
+        """Remove a key and leave no marker; say how many revisions there were.
+
+        Raises:
+            BrokerError: The server refused.
+        """
+        return await self._shelf.remove(self._prefix + key)
+
+    async def count(self) -> int:
+        """Count the keys of a bucket with history 1.
+
+        Raises:
+            BrokerError: The bucket could not be read.
+        """
+        return await self._shelf.count()

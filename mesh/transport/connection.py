@@ -1,0 +1,192 @@
+"""One connection to NATS: connect, check that the server will do, stay connected, close."""
+
+from __future__ import annotations
+
+import json
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import nats.errors
+from nats.js import JetStreamContext
+
+from mesh.errors import BrokerError, ConnectError, ServerUnfitError
+from mesh.settings.model import Settings
+from mesh.transport.faults import from_api, translated
+from mesh.transport.link import Link
+
+log = logging.getLogger("mesh.transport")
+
+OLDEST_SERVER = (2, 15)
+_RECONNECT_WAIT_S = 0.25
+_PING_INTERVAL_S = 10
+_BUFFER_BYTES = 64 * 1024 * 1024
+
+
+class Connection:
+    """A checked connection to a NATS server with JetStream.
+
+    Attributes:
+        link: The raw way in and out, for the hot path.
+        js: nats-py's JetStream context, for buckets.
+        inbox: The prefix of this connection's reply subjects.
+    """
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings = settings
+        self._name = name
+        self._on_reconnect: list[Callable[[], None]] = []
+        self._last_error = ""
+        self.link = Link()
+        self.js: JetStreamContext
+        self.inbox = ""
+
+    async def open(self) -> None:
+        """Connect and check the server.
+
+        Raises:
+            ConnectError: No server was reached in time, or it refused the login.
+            ServerUnfitError: The server is too old or has no JetStream.
+        """
+        limit = self._settings.connect_timeout_s
+        try:
+            with anyio.fail_after(limit), translated("connecting"):
+                await self.link.connect(**self._options())
+        except TimeoutError as error:
+            await self.close()
+            raise ConnectError(
+                f"no NATS server answered at {self._settings.url} within {limit:g} s"
+                f"{f' ({self._last_error})' if self._last_error else ''}; start one with "
+                "`mesh server`, or say where it is with --url or MESH_URL"
+            ) from error
+        except BrokerError as error:
+            await self.close()
+            raise ConnectError(f"cannot connect to {self._settings.url}: {error}") from error
+        self.inbox = self.link.new_inbox()
+        try:
+            await self._check_server()
+        except BaseException:
+            await self.close()
+            raise
+        self.js = self.link.jetstream()
+
+    def on_reconnect(self, action: Callable[[], None]) -> None:
+        """Have a plain function called after each reconnect."""
+        self._on_reconnect.append(action)
+
+    async def api(self, operation: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask the JetStream API.
+
+        Args:
+            operation: What follows ``$JS.API.``, for example ``STREAM.INFO.MESH_JOBS``.
+            request: The request's body.
+
+        Raises:
+            BrokerError: The server refused, or did not answer in time.
+        """
+        body = json.dumps(request).encode() if request is not None else b""
+        with translated(f"asking for {operation}"):
+            reply = await self.link.request(f"$JS.API.{operation}", body, timeout=5)
+        answer: dict[str, Any] = json.loads(reply.data)
+        if "error" in answer:
+            raise from_api(answer["error"], operation)
+        return answer
+
+    async def flush(self, timeout_s: float = 5.0) -> None:
+        """Wait until the server has everything that was posted.
+
+        Raises:
+            BrokerError: It did not confirm in time.
+        """
+        with translated("flushing"):
+            await self.link.flush(timeout=max(1, int(timeout_s)))
+
+    async def close(self) -> None:
+        """Close the connection; safe to call twice."""
+        if not self.link.is_closed:
+            await self.link.close()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the server can be reached right now."""
+        return self.link.is_connected
+
+    async def _check_server(self) -> None:
+        version = self.link.connected_server_version
+        if (version.major, version.minor) < OLDEST_SERVER:
+            needed = ".".join(map(str, OLDEST_SERVER))
+            raise ServerUnfitError(
+                f"the NATS server at {self._settings.url} is version {version}; mesh needs "
+                f"{needed} or newer"
+            )
+        try:
+            with translated("asking for JetStream"):
+                reply = await self.link.request("$JS.API.INFO", b"", timeout=3)
+        except BrokerError as error:
+            raise _without_jetstream(self._settings.url) from error
+        answer: dict[str, Any] = json.loads(reply.data)
+        if "error" in answer:
+            raise _without_jetstream(self._settings.url) from from_api(answer["error"], "INFO")
+
+    def _options(self) -> dict[str, Any]:
+        settings = self._settings
+        options: dict[str, Any] = {
+            "servers": [url.strip() for url in settings.url.split(",")],
+            "name": self._name,
+            "connect_timeout": max(1, int(settings.connect_timeout_s)),
+            "allow_reconnect": True,
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": _RECONNECT_WAIT_S,
+            "ping_interval": _PING_INTERVAL_S,
+            "max_outstanding_pings": 2,
+            "pending_size": _BUFFER_BYTES,
+            "error_cb": self._heard_error,
+            "reconnected_cb": self._reconnected,
+            "disconnected_cb": self._disconnected,
+        }
+        options |= _credentials(settings)
+        return options
+
+    async def _heard_error(self, error: Exception) -> None:
+        self._last_error = str(error) or type(error).__name__
+        if isinstance(error, nats.errors.Error) and "authorization" in self._last_error.lower():
+            log.error("NATS refuses the login", extra={"url": self._settings.url})
+        else:
+            log.debug("NATS connection: %s", self._last_error)
+
+    async def _disconnected(self) -> None:
+        if not self.link.is_closed:
+            log.warning("lost the NATS server; reconnecting", extra={"url": self._settings.url})
+
+    async def _reconnected(self) -> None:
+        log.info("reconnected to NATS", extra={"url": self._settings.url})
+        for action in self._on_reconnect:
+            action()
+
+
+def _without_jetstream(url: str) -> ServerUnfitError:
+    return ServerUnfitError(
+        f"the NATS server at {url} has no JetStream for this user; start it with `-js`, or "
+        "enable JetStream for the account"
+    )
+
+
+def _credentials(settings: Settings) -> dict[str, Any]:
+    """Name the login; never as part of a URL, which nats-py forgets when it reconnects."""
+    login = settings.credentials
+    options: dict[str, Any] = {
+        "user": login.user,
+        "password": login.password,
+        "token": login.token,
+        "user_credentials": login.credentials_file,
+        "nkeys_seed": login.nkey_file,
+    }
+    tls = settings.tls
+    if tls.ca_file or tls.cert_file:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        if tls.cert_file:
+            context.load_cert_chain(tls.cert_file, tls.key_file)
+        options["tls"] = context
+    return {name: value for name, value in options.items() if value}

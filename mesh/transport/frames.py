@@ -1,0 +1,56 @@
+"""Encode NATS protocol frames: header blocks and publish commands as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mesh.errors import InvalidNameError
+
+_HEADER_LINE = b"NATS/1.0\r\n"
+
+
+def header_block(pairs: Iterable[tuple[str, str]]) -> bytes:
+    """Encode headers.
+
+    Raises:
+        InvalidNameError: A value holds a line break, which would forge another header.
+    """
+    lines = [_HEADER_LINE]
+    for name, value in pairs:
+        if "\r" in value or "\n" in value:
+            raise InvalidNameError("header", f"{name}: {value}", "bad-token", "no line breaks")
+        lines.append(f"{name}: {value}\r\n".encode())
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def publish(subject: str, reply: str, block: bytes, payload: bytes) -> bytes:
+    """Encode a publish with headers."""
+    size = len(block)
+    head = f"HPUB {subject} {reply} {size} {size + len(payload)}\r\n".encode()
+    return b"%b%b%b\r\n" % (head, block, payload)
+
+
+def signal(subject: bytes, payload: bytes) -> bytes:
+    """Encode a publish without headers and reply, such as an acknowledgement."""
+    return b"PUB %b %d\r\n%b\r\n" % (subject, len(payload), payload)
+
+
+def read_headers(block: bytes | None) -> dict[str, str]:
+    """Read a header block; a name given twice keeps its first value, bad bytes are replaced."""
+    found: dict[str, str] = {}
+    if not block:
+        return found
+    for line in block.decode("utf-8", "replace").split("\r\n")[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            found.setdefault(name.strip(), value.strip())
+    return found
+
+
+def status_code(block: bytes | None) -> int:
+    """Read the status of a control message such as ``NATS/1.0 408 Request Timeout``; 0 if none."""
+    if not block or block[8:9] != b" ":
+        return 0
+    digits = block[9:12]
+    return int(digits) if digits.isdigit() else 0

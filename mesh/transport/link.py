@@ -1,0 +1,64 @@
+"""nats-py's client with a short way in and out: the one place that touches its private side.
+
+The public API builds a message object, parses its headers, and passes it through a queue and a
+task for every delivery, and validates and joins headers for every publish. For the few hot
+subscriptions and publishes that costs more than the job. ``listen`` hands raw frames to a plain
+function, ``post`` takes a frame that is encoded already. Everything else is nats-py's own:
+connecting, authentication, reconnecting, pings, ordinary requests.
+``tests/integration/transport/test_link.py`` fails when nats-py moves what this relies on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+
+log = logging.getLogger("mesh.transport")
+
+Handler = Callable[[bytes, bytes, bytes, bytes], None]
+"""Receives subject, reply, payload and header block of one message; must not block or raise."""
+
+
+class Link(Client):
+    """A NATS connection that can listen and post without ceremony."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handlers: dict[int, Handler] = {}
+
+    async def listen(self, subject: str, handler: Handler) -> Subscription:
+        """Subscribe a plain function; it is called from the read loop, in order of arrival."""
+        subscription = await self.subscribe(subject)
+        self._handlers[subscription._id] = handler
+        return subscription
+
+    async def unlisten(self, subscription: Subscription) -> None:
+        """End a subscription made by ``listen``."""
+        self._handlers.pop(subscription._id, None)
+        if not self.is_closed and not self.is_draining:
+            await subscription.unsubscribe()
+
+    def post(self, frame: bytes) -> None:
+        """Queue an encoded frame; it is written with the others before the loop sleeps."""
+        self._pending.append(frame)
+        self._pending_data_size += len(frame)
+        queue = self._flush_queue
+        if queue is not None and queue.empty() and self.is_connected:
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        handler = self._handlers.get(sid)
+        if handler is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        try:
+            handler(subject, reply, data, headers)
+        except Exception:
+            # The read loop ends on any exception: one bad message would cut the connection.
+            log.exception("a message handler failed", extra={"subject": subject[:200]})

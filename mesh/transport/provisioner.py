@@ -1,0 +1,185 @@
+"""Compare the wanted topology with the server and apply the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from mesh.errors import NotProvisionedError, TopologyConflictError
+from mesh.topology import ConsumerPlan, StreamPlan, Topology
+from mesh.transport.connection import Connection
+from mesh.transport.faults import CONSUMER_NOT_FOUND, ApiFault
+
+_FIXED = ("retention", "storage")
+
+
+class Action(StrEnum):
+    """What is to be done about one stream or consumer."""
+
+    KEEP = "keep"
+    CREATE = "create"
+    UPDATE = "update"
+
+
+class Step(NamedTuple):
+    """One line of a plan.
+
+    Attributes:
+        action: What is to be done.
+        kind: ``stream`` or ``consumer``.
+        name: Its name.
+        changes: For an update, each differing setting with what is and what should be.
+    """
+
+    action: Action
+    kind: str
+    name: str
+    changes: dict[str, tuple[Any, Any]]
+
+
+class Provisioner:
+    """Creates and updates what a namespace needs; idempotent; removes only on ``tear_down``."""
+
+    def __init__(self, connection: Connection, topology: Topology) -> None:
+        self._connection = connection
+        self._topology = topology
+
+    async def plan(self, queues: Iterable[str]) -> list[Step]:
+        """Compare and change nothing.
+
+        Raises:
+            TopologyConflictError: A difference cannot be changed in place.
+            BrokerError: The server could not be asked.
+        """
+        steps = [_compare_stream(plan, await self._stream(plan)) for plan in self._topology.streams]
+        is_new = any(s.name == self._topology.names.jobs_stream and s.action is Action.CREATE for s in steps)
+        for consumer in self._topology.consumers(queues):
+            found = None if is_new else await self._consumer(consumer.name)
+            steps.append(_compare("consumer", consumer.name, consumer.config, found))
+        return steps
+
+    async def apply(self, queues: Iterable[str]) -> list[Step]:
+        """Make the server match; return what was done.
+
+        Raises:
+            TopologyConflictError: A difference cannot be changed in place.
+            BrokerError: The server refused.
+        """
+        queues = list(queues)
+        steps = await self.plan(queues)
+        plans: dict[tuple[str, str], Any] = {("stream", p["name"]): p for p in self._topology.streams}
+        plans |= {("consumer", p.name): p for p in self._topology.consumers(queues)}
+        for step in steps:
+            if step.action is Action.KEEP:
+                continue
+            if step.kind == "stream":
+                await self._apply_stream(step, plans[step.kind, step.name])
+            else:
+                await self._apply_consumer(plans[step.kind, step.name])
+        return steps
+
+    async def ensure_lanes(self, queues: Iterable[str]) -> None:
+        """Create the consumers of some queues where they are missing.
+
+        Raises:
+            NotProvisionedError: The job stream does not exist.
+            BrokerError: The server refused.
+        """
+        existing = await self._consumer_names()
+        for consumer in self._topology.consumers(queues):
+            if consumer.name not in existing:
+                await self._apply_consumer(consumer)
+
+    async def tear_down(self) -> list[str]:
+        """Delete every stream and bucket of the namespace with all it holds; return their names."""
+        removed = []
+        for plan in reversed(self._topology.streams):
+            try:
+                await self._connection.api(f"STREAM.DELETE.{plan['name']}")
+            except NotProvisionedError:
+                continue
+            removed.append(str(plan["name"]))
+        return removed
+
+    async def _stream(self, plan: StreamPlan) -> dict[str, Any] | None:
+        try:
+            answer = await self._connection.api(f"STREAM.INFO.{plan['name']}")
+        except NotProvisionedError:
+            return None
+        config: dict[str, Any] = answer["config"]
+        return config
+
+    async def _consumer(self, name: str) -> dict[str, Any] | None:
+        try:
+            answer = await self._connection.api(f"CONSUMER.INFO.{self._topology.names.jobs_stream}.{name}")
+        except ApiFault as fault:
+            if fault.err_code == CONSUMER_NOT_FOUND:
+                return None
+            raise
+        config: dict[str, Any] = answer["config"]
+        return config
+
+    async def _consumer_names(self) -> set[str]:
+        stream = self._topology.names.jobs_stream
+        names: set[str] = set()
+        while True:
+            answer = await self._connection.api(f"CONSUMER.NAMES.{stream}", {"offset": len(names)})
+            page = answer.get("consumers") or []
+            names |= set(page)
+            if not page or len(names) >= answer.get("total", 0):
+                return names
+
+    async def _apply_stream(self, step: Step, plan: StreamPlan) -> None:
+        if step.action is Action.CREATE:
+            await self._connection.api(f"STREAM.CREATE.{step.name}", plan)
+            return
+        # Settings we do not speak of stay as the operator set them.
+        current = await self._stream(plan) or {}
+        await self._connection.api(f"STREAM.UPDATE.{step.name}", current | plan)
+
+    async def _apply_consumer(self, plan: ConsumerPlan) -> None:
+        stream = self._topology.names.jobs_stream
+        await self._connection.api(
+            f"CONSUMER.CREATE.{stream}.{plan.name}.{plan.config['filter_subject']}",
+            {"stream_name": stream, "config": plan.config},
+        )
+
+
+def _compare_stream(plan: StreamPlan, found: dict[str, Any] | None) -> Step:
+    step = _compare("stream", plan["name"], plan, found)
+    for key in _FIXED:
+        if key in step.changes:
+            is_now, wanted = step.changes[key]
+            raise TopologyConflictError(
+                f"stream {plan['name']} has {key} {is_now!r} and should have {wanted!r}, which the "
+                "server cannot change in place; move its jobs away and delete it, or choose the "
+                "setting it has"
+            )
+    return step
+
+
+def _compare(kind: str, name: str, plan: dict[str, Any], found: dict[str, Any] | None) -> Step:
+    if found is None:
+        return Step(Action.CREATE, kind, name, {})
+    changes = {
+        key: (found.get(key), wanted)
+        for key, wanted in plan.items()
+        if not _same(found.get(key), wanted)
+    }
+    return Step(Action.UPDATE if changes else Action.KEEP, kind, name, changes)
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    """Compare as the server means it: it leaves out what is zero, and adds what it filled in."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(_same(found.get(k), v) for k, v in wanted.items())
+    if isinstance(wanted, list):
+        return (
+            isinstance(found, list)
+            and len(found) == len(wanted)
+            and all(_same(a, b) for a, b in zip(found, wanted, strict=True))
+        )
+    return found == wanted or (not found and not wanted)
+
+

@@ -1,0 +1,130 @@
+"""One attempt at a job, from its delivery until it is settled."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from msgspec import Raw
+
+from mesh.contract.envelope import Envelope, Retry
+from mesh.policy.lanes import Lane
+from mesh.tasks.context import JobContext, Progress
+from mesh.tasks.definition import TaskDefinition
+from mesh.transport.puller import Delivery
+
+
+class Attempt:
+    """A delivery and what became of it so far; one for each attempt, never shared.
+
+    Attributes:
+        delivery: The message.
+        lane: The lane it came through.
+        job_id: The job's id.
+        envelope: The body, once decoded.
+        definition: The task, once found.
+        args: Positional arguments, once decoded.
+        kwargs: Keyword arguments, once decoded.
+        raw_args: Positional arguments as JSON, for a child process.
+        raw_kwargs: Keyword arguments as JSON, for a child process.
+        context: What the task sees.
+        number: Number of this attempt, from 1.
+        arrived_s: When it came, on the loop's clock.
+        started_ms: When the attempt started; 0 before.
+        finished_ms: When the attempt ended; 0 before.
+        deadline_s: When it times out, on the loop's clock.
+        retry: The rule by which it is tried again.
+        coroutine: The asyncio task that runs it.
+        stop_reason: Why it was told to stop: ``cancelled``, ``timeout``, ``shutdown``, ``lost``.
+        progress: The newest report.
+        has_news: Whether the newest report is not yet stored.
+        revision: Revision of the running record; 0 if there is none.
+        has_record: Whether a running record was ever written.
+        writing: The write of the running record that is on its way, if any.
+        record_due_s: When the running record is next written, on the loop's clock.
+    """
+
+    __slots__ = (
+        "args",
+        "arrived_s",
+                "context",
+        "coroutine",
+        "deadline_s",
+        "definition",
+        "delivery",
+        "envelope",
+        "finished_ms",
+        "has_news",
+        "has_record",
+        "job_id",
+        "kwargs",
+        "lane",
+        "number",
+        "progress",
+        "raw_args",
+        "raw_kwargs",
+        "record_due_s",
+        "retry",
+        "revision",
+        "started_ms",
+        "stop_reason",
+        "writing",
+    )
+
+    envelope: Envelope
+    definition: TaskDefinition
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    raw_args: Raw
+    raw_kwargs: Raw
+    context: JobContext
+    retry: Retry
+
+    def __init__(self, delivery: Delivery, lane: Lane[Any], job_id: str, arrived_s: float) -> None:
+        self.delivery = delivery
+        self.lane = lane
+        self.job_id = job_id
+        self.arrived_s = arrived_s
+        self.number = 1
+        self.started_ms = 0
+        self.finished_ms = 0
+        self.deadline_s = 0.0
+        self.coroutine: asyncio.Task[None] | None = None
+        self.stop_reason = ""
+        self.progress: Progress | None = None
+        self.revision = 0
+        self.has_news = False
+        self.has_record = False
+        self.writing: asyncio.Future[None] | None = None
+        self.record_due_s = 0.0
+
+    @property
+    def task_name(self) -> str:
+        """The task's name, or nothing if the body could not be read."""
+        envelope = getattr(self, "envelope", None)
+        return envelope.task if envelope is not None else ""
+
+    @property
+    def enqueued_at_ms(self) -> int:
+        """When the job was enqueued, as its producer says, else as the server does."""
+        envelope = getattr(self, "envelope", None)
+        if envelope is not None and envelope.enqueued_at_ms:
+            return envelope.enqueued_at_ms
+        return self.delivery.stored_at_ms
+
+    def report(self, progress: Progress) -> None:
+        """Take in what the task says of its progress; the newest wins."""
+        self.progress = progress
+        self.has_news = True
+
+    def stop(self, reason: str) -> None:
+        """Tell the running task to stop; the first reason counts."""
+        if not self.stop_reason:
+            self.stop_reason = reason
+            # Before the first step a cancelled coroutine would never run, and never settle.
+            if self.coroutine is not None and self.started_ms and not self.finished_ms:
+                self.coroutine.cancel()
+
+    def __repr__(self) -> str:
+        """Show the job and the attempt."""
+        return f"<Attempt {self.number} of job {self.job_id} {self.stop_reason}>"

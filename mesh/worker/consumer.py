@@ -1,0 +1,224 @@
+"""Keep the executor fed: pull what there are slots for, start jobs by priority, hand back the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+
+import anyio
+
+from mesh.client.client import Client
+from mesh.contract.subjects import consumer_name
+from mesh.policy.lanes import Feed, Lane
+from mesh.telemetry.metrics import WorkerMetrics
+from mesh.transport import frames
+from mesh.transport.puller import NAK, PULL_EXPIRES_S, Delivery, Puller
+from mesh.worker.attempt import Attempt
+from mesh.worker.executor import Executor
+from mesh.worker.intake import Intake
+from mesh.worker.lease import TICK_S, LeaseKeeper
+from mesh.worker.settlement import Settlement
+
+log = logging.getLogger("mesh.worker")
+
+_PULL_SOON_S = 0.002
+_LONGEST_WAIT_FOR_SLOT_S = 1.0
+_PULL_GRACE_S = 1.0
+_REMEMBERED_CANCELS = 10_000
+_NO_CONSUMER = 409
+
+
+class Consumer:
+    """Feeds jobs from the lanes of some queues to the executor.
+
+    Attributes:
+        in_hand: Every attempt from its delivery until it is settled, by its reply subject.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        lanes: Sequence[Lane[Attempt]],
+        slots: int,
+        intake: Intake,
+        executor: Executor,
+        keeper: LeaseKeeper,
+        metrics: WorkerMetrics,
+    ) -> None:
+        self.in_hand: dict[bytes, Attempt] = {}
+        self._client = client
+        self._names = client.names
+        self._link = client.connection.link
+        self._feed: Feed[Attempt] = Feed(
+            lanes, slots, is_strict=client.settings.worker.strict_priority
+        )
+        self._intake = intake
+        self._executor = executor
+        self._keeper = keeper
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._pullers: dict[int, Puller] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._is_draining = False
+        self._cancelled: deque[str] = deque(maxlen=_REMEMBERED_CANCELS)
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.settlement: Settlement
+
+    async def start(self) -> None:
+        """Open the lanes and ask for the first jobs."""
+        await self._link.listen(self._names.cancel_signals, self._on_cancel)
+        for lane in self._feed.lanes:
+            puller = Puller(
+                self._client.connection,
+                self._names.jobs_stream,
+                consumer_name(lane.queue, lane.priority),
+                partial(self._on_delivery, lane),
+                partial(self._on_pull_end, lane),
+            )
+            await puller.start()
+            self._pullers[id(lane)] = puller
+        self._client.connection.on_reconnect(self._on_reconnect)
+        self._pull()
+        self._tick()
+
+    async def drain(self, grace_s: float) -> list[Attempt]:
+        """Stop pulling, hand back what has not started, let the rest finish.
+
+        Returns:
+            The attempts that were stopped because they did not finish in time.
+        """
+        self._is_draining = True
+        for puller in self._pullers.values():
+            await puller.stop()
+        for attempt in self._feed.drain():
+            self._return(attempt)
+        with anyio.move_on_after(grace_s):
+            await self._idle.wait()
+        left = list(self.in_hand.values())
+        for attempt in left:
+            attempt.stop("shutdown")
+        with anyio.move_on_after(_PULL_GRACE_S):
+            await self._idle.wait()
+        for timer in (self._timer, self._ticker):
+            if timer is not None:
+                timer.cancel()
+        return left
+
+    def attempts(self) -> list[Attempt]:
+        """Every attempt in hand; safe to call from another thread."""
+        return list(self.in_hand.values())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job is in hand."""
+        return not self.in_hand
+
+    def settled(self, attempt: Attempt) -> None:
+        """Free the slot of an attempt that is settled, and give it to the next."""
+        if self.in_hand.pop(attempt.delivery.reply, None) is None:
+            return
+        following = self._feed.finished()
+        if following is not None:
+            self._begin(following)
+        if not self.in_hand:
+            self._idle.set()
+        self._replenish()
+
+    def _on_delivery(self, lane: Lane[Attempt], delivery: Delivery) -> None:
+        subject = delivery.subject
+        job_id = subject[subject.rfind(b".") + 1 :].decode("utf-8", "replace")
+        attempt = Attempt(delivery, lane, job_id, self._loop.time())
+        if self._is_draining:
+            self._link.post(frames.signal(delivery.reply, NAK))
+            return
+        self.in_hand[delivery.reply] = attempt
+        if len(self.in_hand) == 1:
+            self._idle.clear()
+        if delivery.reply.endswith(b".0"):
+            lane.backlog = 0
+        elif lane.asked <= 1:  # Reading it from every delivery would tell no more.
+            lane.backlog = delivery.backlog
+        if self._feed.arrived(lane, attempt, attempt.arrived_s):
+            self._begin(attempt)
+
+    def _begin(self, attempt: Attempt) -> None:
+        attempt.coroutine = self._loop.create_task(self._live(attempt))
+
+    async def _live(self, attempt: Attempt) -> None:
+        """Carry one attempt from its delivery to its settlement."""
+        try:
+            if attempt.job_id in self._cancelled:
+                attempt.stop("cancelled")
+            outcome = await self._intake.take(attempt)
+            if outcome is None:
+                outcome = await self._executor.execute(attempt)
+            self.settlement.settle(attempt, outcome)
+        except BaseException:
+            # Nothing is said to the server: the job comes back when its ack wait is over.
+            log.exception("an attempt could not be settled", extra={"job": attempt.job_id})
+            self.settled(attempt)
+            raise
+
+    def _on_cancel(self, subject: bytes, _reply: bytes, _data: bytes, _headers: bytes) -> None:
+        job_id = subject[subject.rfind(b".") + 1 :].decode("utf-8", "replace")
+        self._cancelled.append(job_id)
+        for attempt in self.in_hand.values():
+            if attempt.job_id == job_id:
+                attempt.stop("cancelled")
+
+    def _on_pull_end(self, lane: Lane[Attempt], missing: int, status: int) -> None:
+        lane.close_pull(missing)
+        if status == _NO_CONSUMER:
+            log.debug("a pull was refused", extra={"lane": repr(lane)})
+            return  # The tick asks again: at once would be a hot loop.
+        self._replenish()
+
+    def _on_reconnect(self) -> None:
+        for lane in self._feed.lanes:
+            lane.forget()
+        self._replenish()
+
+    def _replenish(self) -> None:
+        if self._is_draining:
+            return
+        if self._feed.wants_now():
+            self._pull()
+        elif self._timer is None:
+            # Few slots are free: wait a moment for more, so that short jobs share one request.
+            self._timer = self._loop.call_later(_PULL_SOON_S, self._pull)
+
+    def _pull(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._is_draining or not self._client.connection.is_connected:
+            return
+        deadline = self._loop.time() + PULL_EXPIRES_S + _PULL_GRACE_S
+        for lane, batch in self._feed.plan():
+            lane.ask(batch, deadline)
+            self._pullers[id(lane)].ask(batch)
+
+    def _tick(self) -> None:
+        """Look after leases, timeouts, lost pulls and jobs that wait too long for a slot."""
+        now = self._loop.time()
+        self._keeper.tick(self.in_hand.values())
+        for lane in self._feed.lanes:
+            lane.expire(now)
+        for attempt in self._feed.overdue(now, _LONGEST_WAIT_FOR_SLOT_S):
+            self._return(attempt)
+        self._metrics.running.set(self._feed.running)
+        if not self._is_draining:
+            self._pull()
+        self._ticker = self._loop.call_later(TICK_S, self._tick)
+
+    def _return(self, attempt: Attempt) -> None:
+        """Hand back a job that never started."""
+        self.in_hand.pop(attempt.delivery.reply, None)
+        self._link.post(frames.signal(attempt.delivery.reply, NAK))
+        if not self.in_hand:
+            self._idle.set()

@@ -1,0 +1,154 @@
+"""Make a delivery into an attempt that can run, or say at once how it ends."""
+
+from __future__ import annotations
+
+
+
+import msgspec
+
+from mesh.client.messages import unpack_arguments
+from mesh.client.records import Records
+from mesh.clock import Clock
+from mesh.contract import envelope, headers
+from mesh.contract.envelope import Retry
+from mesh.contract.lifecycle import State
+from mesh.contract.records import ProgressRecord
+from mesh.errors import ArgumentsError, InvalidNameError, MalformedJobError, MeshError, UnknownTaskError
+from mesh.identifiers import check_job_id
+from mesh.settings.model import Settings
+from mesh.tasks.context import JobContext
+from mesh.tasks.registry import Registry
+from mesh.transport import frames
+from mesh.transport.payloads import Payloads
+from mesh.worker.attempt import Attempt
+from mesh.worker.failures import describe
+from mesh.worker.outcomes import AlreadyEnded, Ended, Failed, HandBack, Outcome
+
+_CONTENT_TYPE = headers.CONTENT_TYPE.encode()
+_ATTEMPT = headers.ATTEMPT.encode()
+_LONGEST_HAND_BACK_S = 10.0
+_SHORTEST_HAND_BACK_S = 0.5
+
+
+class Intake:
+    """Reads deliveries for one worker."""
+
+    def __init__(
+        self,
+        tasks: Registry,
+        settings: Settings,
+        records: Records,
+        payloads: Payloads,
+        clock: Clock,
+        worker_id: str,
+    ) -> None:
+        defaults = settings.job_defaults
+        self._tasks = tasks
+        self._records = records
+        self._payloads = payloads
+        self._clock = clock
+        self._worker_id = worker_id
+        self._grace_ms = int(settings.worker.unknown_task_grace_s * 1000)
+        self._timeout_s = defaults.timeout_s
+        self._retry = Retry(
+            max_retries=defaults.retry_max,
+            backoff=defaults.retry_backoff,
+            delay_s=defaults.retry_delay_s,
+            max_delay_s=defaults.retry_max_delay_s,
+            jitter=defaults.retry_jitter,
+        )
+
+    async def take(self, attempt: Attempt) -> Outcome | None:
+        """Read a delivery; None: it can run, else how it ends without running."""
+        delivery = attempt.delivery
+        if not delivery.is_first or _ATTEMPT in delivery.headers:
+            ended = await self._recall(attempt)
+            if ended is not None:
+                return ended
+        return self._read(attempt) or await self._arguments(attempt)
+
+    async def _recall(self, attempt: Attempt) -> Outcome | None:
+        """Ask the records what became of the job: the server's delivery count is only a hint."""
+        known = frames.read_headers(attempt.delivery.headers).get(headers.ATTEMPT, "1")
+        attempt.number = int(known) if known.isdigit() else 1
+        try:
+            check_job_id(attempt.job_id)
+        except InvalidNameError:
+            return None  # Said better when the delivery is read.
+        terminal = await self._records.result(attempt.job_id)
+        if terminal is not None:
+            return AlreadyEnded(terminal.error if terminal.state is State.FAILED else None)
+        found = await self._records.progress(attempt.job_id)
+        if found is None:
+            return None
+        record, attempt.revision = found
+        attempt.has_record = True
+        return self._resume(attempt, record)
+
+    def _resume(self, attempt: Attempt, record: ProgressRecord) -> Outcome | None:
+        left_ms = record.lease_until_ms - self._clock.now_ms()
+        if record.state is State.RUNNING and left_ms > 0 and record.worker != self._worker_id:
+            return HandBack(max(left_ms / 1000, _SHORTEST_HAND_BACK_S), "another worker has its lease")
+        attempt.number = record.attempt + 1
+        return None
+
+    def _read(self, attempt: Attempt) -> Outcome | None:
+        try:
+            check_job_id(attempt.job_id)
+            content_type = headers.JSON
+            if _CONTENT_TYPE in attempt.delivery.headers:
+                found = frames.read_headers(attempt.delivery.headers)
+                content_type = found.get(headers.CONTENT_TYPE, content_type)
+            body = envelope.decode(attempt.delivery.data, content_type)
+            attempt.envelope = body
+            attempt.definition = self._tasks.get(body.task)
+        except UnknownTaskError as error:
+            return self._unknown(attempt, error)
+        except (MalformedJobError, InvalidNameError) as error:
+            return Failed(describe(error, with_traceback=False))
+        if body.expires_at_ms is not None and body.expires_at_ms <= self._clock.now_ms():
+            return Ended(State.EXPIRED, "it was not started in time")
+        return None
+
+    def _unknown(self, attempt: Attempt, error: UnknownTaskError) -> Outcome:
+        """Give a job of an unknown task to others for a while: a newer worker may know it."""
+        waited_ms = self._clock.now_ms() - attempt.delivery.stored_at_ms
+        if waited_ms >= self._grace_ms:
+            return Failed(describe(error, with_traceback=False))
+        delay_s = _SHORTEST_HAND_BACK_S * 2.0 ** min(attempt.delivery.deliveries - 1, 10)
+        left_s = (self._grace_ms - waited_ms) / 1000
+        return HandBack(min(delay_s, _LONGEST_HAND_BACK_S, left_s), str(error))
+
+    async def _arguments(self, attempt: Attempt) -> Outcome | None:
+        body, definition = attempt.envelope, attempt.definition
+        try:
+            args, kwargs = body.args, body.kwargs
+            if body.args_ref is not None:
+                args, kwargs = unpack_arguments(await self._payloads.get(body.args_ref))
+            attempt.raw_args, attempt.raw_kwargs = args, kwargs
+            attempt.args, attempt.kwargs = definition.signature.decode(args, kwargs)
+        except (ArgumentsError, MeshError, msgspec.DecodeError) as error:
+            return Failed(describe(error, with_traceback=False))
+        attempt.retry = body.retry or definition.options.retry or self._retry
+        attempt.context = JobContext(
+            attempt.job_id,
+            body.task,
+            attempt.lane.queue,
+            attempt.lane.priority,
+            attempt.number,
+            self._worker_id,
+            attempt.enqueued_at_ms,
+            body.tags,
+            body.meta,
+            attempt.report,
+        )
+        return None
+
+    def timeout_of(self, attempt: Attempt) -> float:
+        """How long the attempt may run, in seconds."""
+        asked = attempt.envelope.timeout_s
+        if asked is None:
+            asked = attempt.definition.options.timeout_s
+        return self._timeout_s if asked is None else asked
+
+

@@ -1,0 +1,184 @@
+"""A worker: takes the parts together, runs jobs until it is told to stop, then drains."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import anyio
+import anyio.to_thread
+from prometheus_client import CollectorRegistry
+
+from mesh.app import Mesh
+from mesh.client.client import Client
+from mesh.clock import SYSTEM_CLOCK, Clock
+from mesh.contract.lifecycle import PRIORITIES
+from mesh.errors import BrokerError, NotProvisionedError
+from mesh.identifiers import check_queue, new_worker_id
+from mesh.policy.lanes import WEIGHTS, Lane
+from mesh.telemetry.metrics import WorkerMetrics, default_metrics
+from mesh.worker.attempt import Attempt
+from mesh.worker.consumer import Consumer
+from mesh.worker.executor import Executor
+from mesh.worker.heartbeat import Heartbeat
+from mesh.worker.intake import Intake
+from mesh.worker.lease import LeaseKeeper
+from mesh.worker.pools import ProcessPool, ThreadPool
+from mesh.worker.recording import Recorder
+from mesh.worker.settlement import Settlement
+
+log = logging.getLogger("mesh.worker")
+
+_SETTLE_LIMIT_S = 5.0
+_EMPTY_CHECK_S = 0.05
+
+
+class Worker:
+    """Runs the jobs of an app; an async context manager: ready when entered, drained when left.
+
+    Args:
+        app: The app whose tasks it knows.
+        app_reference: How a child process finds the app, for tasks in the process pool.
+        queues: The queues to serve; none: those of the settings, else those of the app's tasks.
+        registry: Where to count; None: Prometheus's default registry.
+        clock: The time.
+
+    Attributes:
+        id: The worker's id, as records name it.
+        queues: The queues it serves.
+    """
+
+    def __init__(
+        self,
+        app: Mesh,
+        *,
+        app_reference: str = "",
+        queues: Sequence[str] = (),
+        registry: CollectorRegistry | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.id = new_worker_id()
+        self._app = app
+        self._settings = app.settings
+        chosen = queues or self._settings.worker.queues or app.queues()
+        self.queues = [check_queue(queue) for queue in dict.fromkeys(chosen)]
+        self._app_reference = app_reference
+        self._metrics = default_metrics() if registry is None else WorkerMetrics(registry)
+        self._clock = clock
+        self._stack = contextlib.AsyncExitStack()
+        self._client: Client
+        self._consumer: Consumer
+        self.was_cut_short = False
+
+    async def __aenter__(self) -> Self:
+        """Connect, make sure the lanes exist, and start to take jobs.
+
+        Raises:
+            ConnectError: No server was reached.
+            NotProvisionedError: The streams do not exist.
+        """
+        client = self._client = await self._app.client()
+        await self._ensure_lanes(client)
+        consumer = self._consumer = self._assemble(client)
+        heartbeat = Heartbeat(self._settings, consumer.attempts, f"mesh-heartbeat-{self.id}")
+        await anyio.to_thread.run_sync(heartbeat.start)
+        self._stack.callback(heartbeat.stop)
+        await consumer.start()
+        log.info("worker ready", extra={"worker": self.id, "queues": self.queues})
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Drain: no new jobs, running ones get the grace time, what is left is handed back."""
+        with anyio.CancelScope(shield=True):
+            left = await self._consumer.drain(self._settings.worker.shutdown_grace_s)
+            self.was_cut_short = bool(left)
+            await self._consumer.settlement.close(_SETTLE_LIMIT_S)
+            with contextlib.suppress(BrokerError):  # A dead server cannot be told anything.
+                await self._client.connection.flush()
+            await self._stack.aclose()
+
+    async def until_empty(self) -> None:
+        """Wait until the queues are empty and nothing runs or waits for a retry."""
+        while True:
+            if self._consumer.is_idle and not await self._pending():
+                return
+            await anyio.sleep(_EMPTY_CHECK_S)
+
+    async def _pending(self) -> int:
+        """Count the jobs in this worker's lanes, those that others run included."""
+        jobs = self._client.names.jobs_stream
+        total = 0
+        for plan in self._client.topology.consumers(self.queues):
+            info = await self._client.connection.api(f"CONSUMER.INFO.{jobs}.{plan.name}")
+            total += int(info["num_pending"]) + int(info["num_ack_pending"])
+        return total
+
+    async def _ensure_lanes(self, client: Client) -> None:
+        try:
+            await client.provisioner.ensure_lanes(self.queues)
+        except NotProvisionedError as error:
+            raise NotProvisionedError(
+                f"namespace {self._settings.namespace!r} is not set up on "
+                f"{self._settings.url}; run `mesh setup`"
+            ) from error
+
+    def _assemble(self, client: Client) -> Consumer:
+        settings, worker = self._settings, self._settings.worker
+        recorder = Recorder(settings, self.id, self._clock)
+        intake = Intake(
+            self._app.tasks, settings, client.records, client.payloads, self._clock, self.id
+        )
+        processes = ProcessPool(self._app_reference, worker.process_pool)
+        self._stack.callback(processes.close)
+        executor = Executor(
+            self._clock, ThreadPool(worker.concurrency), processes, intake.timeout_of
+        )
+        keeper = LeaseKeeper(client.publisher, client.names, recorder, worker.heartbeat_s)
+        lanes: list[Lane[Attempt]] = [
+            Lane(queue, priority, WEIGHTS[priority])
+            for queue in self.queues
+            for priority in PRIORITIES
+        ]
+        consumer = Consumer(
+            client, lanes, worker.concurrency, intake, executor, keeper, self._metrics
+        )
+        consumer.settlement = Settlement(
+            client, recorder, self._metrics, self._clock, consumer.settled
+        )
+        return consumer
+
+
+async def run_worker(worker: Worker, stop: asyncio.Event, *, is_burst: bool = False) -> bool:
+    """Run a worker until it is told to stop.
+
+    Args:
+        worker: The worker.
+        stop: Set to have it drain and return.
+        is_burst: Stop by itself when its queues are empty.
+
+    Returns:
+        Whether every running job could finish in the grace time.
+    """
+    async with worker:
+        if is_burst:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_wait_then_cancel, stop, group.cancel_scope)
+                await worker.until_empty()
+                group.cancel_scope.cancel()
+        else:
+            await stop.wait()
+    return not worker.was_cut_short
+
+
+async def _wait_then_cancel(stop: asyncio.Event, scope: anyio.CancelScope) -> None:
+    await stop.wait()
+    scope.cancel()

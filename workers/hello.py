@@ -1,0 +1,24 @@
+"""The smallest app: one task that greets.
+
+Run it:      mesh dev workers/hello.py:app
+Enqueue:     mesh enqueue greet --json '["Ada"]' --wait
+"""
+
+from __future__ import annotations
+
+from mesh import Mesh
+
+app = Mesh()
+
+
+@app.task
+async def greet(name: str) -> str:
+    """Say hello; safe to run twice, as every task should be."""
+    return f"Hello, {name}!"
+
+
+async def main() -> None:
+    """Enqueue one job and print its result."""
+    async with app:
+        job = await greet.enqueue("Ada")
+        print(await job.result(timeout=10))
