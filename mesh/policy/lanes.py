@@ -128,9 +128,10 @@ class Feed(Generic[T]):
         chosen._turn += 1 / chosen.weight
         return chosen
 
-    def wants_now(self) -> bool:
-        """Whether so many slots are free that asking for jobs should not wait."""
-        return self.slots - self.running - self.waiting >= self._half
+    def is_running_dry(self, lane: Lane[T]) -> bool:
+        """Whether half of all slots are free, and fewer jobs were asked of this lane."""
+        free = self.slots - self.running - self.waiting
+        return free >= self._half and lane.asked * 2 <= free
 
     def plan(self) -> list[tuple[Lane[T], int]]:
         """Say how many jobs to ask of each lane.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -93,7 +94,16 @@ class JobContext:
         return f"<JobContext {self.task} {self.job_id} attempt {self.attempt}>"
 
 
-running_job: ContextVar[JobContext] = ContextVar("mesh_running_job")
+class HasContext(Protocol):
+    """Whatever can say which job runs: the context is made only if somebody asks for it."""
+
+    @property
+    def context(self) -> JobContext:
+        """The job's context."""
+        ...
+
+
+running_job: ContextVar[HasContext] = ContextVar("mesh_running_job")
 
 
 def current_job() -> JobContext:
@@ -103,6 +113,6 @@ def current_job() -> JobContext:
         LookupError: No job runs in this context.
     """
     try:
-        return running_job.get()
+        return running_job.get().context
     except LookupError:
         raise LookupError("no job runs here; current_job() works inside a task only") from None

@@ -26,20 +26,19 @@ class Delivery:
         reply: Where to acknowledge it.
         data: The body.
         headers: The encoded headers, may be empty.
+        is_first: Whether the server believes to have never delivered it before; only a hint.
     """
 
-    __slots__ = ("data", "headers", "reply", "subject")
+    __slots__ = ("data", "headers", "is_first", "reply", "subject")
 
-    def __init__(self, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+    def __init__(
+        self, subject: bytes, reply: bytes, data: bytes, headers: bytes, *, is_first: bool
+    ) -> None:
         self.subject = subject
         self.reply = reply
         self.data = data
         self.headers = headers
-
-    @property
-    def is_first(self) -> bool:
-        """Whether the server believes to have never delivered it before; only a hint."""
-        return self.reply.split(b".")[-5] == b"1"
+        self.is_first = is_first
 
     @property
     def deliveries(self) -> int:
@@ -88,6 +87,8 @@ class Puller:
         self.consumer = consumer
         self._link = connection.link
         self._api = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        # The usual form of a first delivery's reply; a server with domains puts more in front.
+        self._first = f"$JS.ACK.{stream}.{consumer}.1.".encode()
         self._inbox = self._link.new_inbox()
         self._on_delivery = on_delivery
         self._on_end = on_end
@@ -110,7 +111,8 @@ class Puller:
 
     def _on_message(self, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         if reply.startswith(_ACK_PREFIX):
-            self._on_delivery(Delivery(subject, reply, data, headers))
+            is_first = reply.startswith(self._first) or reply.split(b".")[-5] == b"1"
+            self._on_delivery(Delivery(subject, reply, data, headers or b"", is_first=is_first))
             return
         status = frames.status_code(headers)
         missing = frames.read_headers(headers).get("Nats-Pending-Messages", "")

@@ -27,7 +27,7 @@ class Attempt:
         kwargs: Keyword arguments, once decoded.
         raw_args: Positional arguments as JSON, for a child process.
         raw_kwargs: Keyword arguments as JSON, for a child process.
-        context: What the task sees.
+        worker_id: The worker that has it.
         number: Number of this attempt, from 1.
         arrived_s: When it came, on the loop's clock.
         started_ms: When the attempt started; 0 before.
@@ -39,6 +39,7 @@ class Attempt:
         progress: The newest report.
         has_news: Whether the newest report is not yet stored.
         revision: Revision of the running record; 0 if there is none.
+        holds_slot: Whether it takes up one of the worker's slots.
         has_record: Whether a running record was ever written.
         writing: The write of the running record that is on its way, if any.
         record_due_s: When the running record is next written, on the loop's clock.
@@ -47,7 +48,7 @@ class Attempt:
     __slots__ = (
         "args",
         "arrived_s",
-                "context",
+                "_context",
         "coroutine",
         "deadline_s",
         "definition",
@@ -56,6 +57,7 @@ class Attempt:
         "finished_ms",
         "has_news",
         "has_record",
+        "holds_slot",
         "job_id",
         "kwargs",
         "lane",
@@ -68,6 +70,7 @@ class Attempt:
         "revision",
         "started_ms",
         "stop_reason",
+        "worker_id",
         "writing",
     )
 
@@ -77,7 +80,6 @@ class Attempt:
     kwargs: dict[str, Any]
     raw_args: Raw
     raw_kwargs: Raw
-    context: JobContext
     retry: Retry
 
     def __init__(self, delivery: Delivery, lane: Lane[Any], job_id: str, arrived_s: float) -> None:
@@ -86,6 +88,8 @@ class Attempt:
         self.job_id = job_id
         self.arrived_s = arrived_s
         self.number = 1
+        self.worker_id = ""
+        self._context: JobContext | None = None
         self.started_ms = 0
         self.finished_ms = 0
         self.deadline_s = 0.0
@@ -95,8 +99,27 @@ class Attempt:
         self.revision = 0
         self.has_news = False
         self.has_record = False
+        self.holds_slot = False
         self.writing: asyncio.Future[None] | None = None
         self.record_due_s = 0.0
+
+    @property
+    def context(self) -> JobContext:
+        """What the task sees; made when first asked for."""
+        if self._context is None:
+            self._context = JobContext(
+                self.job_id,
+                self.envelope.task,
+                self.lane.queue,
+                self.lane.priority,
+                self.number,
+                self.worker_id,
+                self.enqueued_at_ms,
+                self.envelope.tags,
+                self.envelope.meta,
+                self.report,
+            )
+        return self._context
 
     @property
     def task_name(self) -> str:

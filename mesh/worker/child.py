@@ -59,6 +59,12 @@ class Report(Struct, frozen=True, array_like=True):
     progress: Progress
 
 
+class _Running(Struct, frozen=True):
+    """The running job, for ``current_job()``."""
+
+    context: JobContext
+
+
 class _Here:
     """This child: its app and its way back."""
 
@@ -106,7 +112,7 @@ def _call(order: Order) -> Any:
         order.meta,
         partial(_report, order.job_id),
     )
-    running_job.set(context)
+    running_job.set(_Running(context))
     if definition.signature.takes_context:
         args = (context, *args)
     value = definition.function(*args, **kwargs)

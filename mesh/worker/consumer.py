@@ -29,6 +29,7 @@ _LONGEST_WAIT_FOR_SLOT_S = 1.0
 _PULL_GRACE_S = 1.0
 _REMEMBERED_CANCELS = 10_000
 _NO_CONSUMER = 409
+_MOST_SETTLING = 1000
 
 
 class Consumer:
@@ -55,6 +56,7 @@ class Consumer:
         self._feed: Feed[Attempt] = Feed(
             lanes, slots, is_strict=client.settings.worker.strict_priority
         )
+        self._most_in_hand = slots + _MOST_SETTLING
         self._intake = intake
         self._executor = executor
         self._keeper = keeper
@@ -119,15 +121,20 @@ class Consumer:
         return not self.in_hand
 
     def settled(self, attempt: Attempt) -> None:
-        """Free the slot of an attempt that is settled, and give it to the next."""
+        """Forget an attempt for which nothing is left to do."""
         if self.in_hand.pop(attempt.delivery.reply, None) is None:
             return
+        if attempt.holds_slot:
+            self._free_slot(attempt)
+        if not self.in_hand:
+            self._idle.set()
+
+    def _free_slot(self, attempt: Attempt) -> None:
+        attempt.holds_slot = False
         following = self._feed.finished()
         if following is not None:
             self._begin(following)
-        if not self.in_hand:
-            self._idle.set()
-        self._replenish()
+        self._replenish(attempt.lane)
 
     def _on_delivery(self, lane: Lane[Attempt], delivery: Delivery) -> None:
         subject = delivery.subject
@@ -147,6 +154,7 @@ class Consumer:
             self._begin(attempt)
 
     def _begin(self, attempt: Attempt) -> None:
+        attempt.holds_slot = True
         attempt.coroutine = self._loop.create_task(self._live(attempt))
 
     async def _live(self, attempt: Attempt) -> None:
@@ -158,6 +166,9 @@ class Consumer:
             if outcome is None:
                 outcome = await self._executor.execute(attempt)
             self.settlement.settle(attempt, outcome)
+            if attempt.holds_slot and len(self.in_hand) < self._most_in_hand:
+                # Settling needs no slot: the next job may start while the record travels.
+                self._free_slot(attempt)
         except BaseException:
             # Nothing is said to the server: the job comes back when its ack wait is over.
             log.exception("an attempt could not be settled", extra={"job": attempt.job_id})
@@ -176,20 +187,22 @@ class Consumer:
         if status == _NO_CONSUMER:
             log.debug("a pull was refused", extra={"lane": repr(lane)})
             return  # The tick asks again: at once would be a hot loop.
-        self._replenish()
+        self._pull_soon()
 
     def _on_reconnect(self) -> None:
         for lane in self._feed.lanes:
             lane.forget()
-        self._replenish()
+        self._pull_soon()
 
-    def _replenish(self) -> None:
-        if self._is_draining:
-            return
-        if self._feed.wants_now():
+    def _replenish(self, lane: Lane[Attempt]) -> None:
+        """Ask for more when a slot was freed: at once if the lane runs dry, else in a moment."""
+        if self._feed.is_running_dry(lane):
             self._pull()
-        elif self._timer is None:
-            # Few slots are free: wait a moment for more, so that short jobs share one request.
+        else:  # Few slots are free: in a moment there are more, and short jobs share a request.
+            self._pull_soon()
+
+    def _pull_soon(self) -> None:
+        if self._timer is None and not self._is_draining:
             self._timer = self._loop.call_later(_PULL_SOON_S, self._pull)
 
     def _pull(self) -> None:

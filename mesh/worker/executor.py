@@ -46,27 +46,25 @@ class Executor:
         if attempt.stop_reason:  # Told so before the first step.
             return self._stopped(attempt)
         try:
-            value = await self._run(attempt)
+            definition = attempt.definition
+            if definition.options.pool is Pool.ASYNC:
+                running_job.set(attempt)
+                args = attempt.args
+                if definition.signature.takes_context:
+                    args = (attempt.context, *args)
+                value = await definition.function(*args, **attempt.kwargs)
+                outcome: Outcome = Succeeded(Raw(codec.encode(value)))
+            else:
+                outcome = Succeeded(await self._run_elsewhere(attempt))
         except BaseException as error:  # noqa: BLE001 - SystemExit from a task must not end the worker
             outcome = self._failed(attempt, error)
-        else:
-            outcome = Succeeded(value)
         attempt.finished_ms = self._clock.now_ms()
         return outcome
 
-    async def _run(self, attempt: Attempt) -> Raw:
-        definition = attempt.definition
-        pool = definition.options.pool
-        if pool is Pool.PROCESS:
+    async def _run_elsewhere(self, attempt: Attempt) -> Raw:
+        if attempt.definition.options.pool is Pool.PROCESS:
             return await self._processes.run(attempt)
-        if pool is Pool.THREAD:
-            return Raw(codec.encode(await self._threads.run(attempt)))
-        running_job.set(attempt.context)
-        if definition.signature.takes_context:
-            value = await definition.function(attempt.context, *attempt.args, **attempt.kwargs)
-        else:
-            value = await definition.function(*attempt.args, **attempt.kwargs)
-        return Raw(codec.encode(value))
+        return Raw(codec.encode(await self._threads.run(attempt)))
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
         if attempt.stop_reason:  # Whatever the task raised on its way out.

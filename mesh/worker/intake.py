@@ -5,6 +5,7 @@ from __future__ import annotations
 
 
 import msgspec
+from msgspec import Raw
 
 from mesh.client.messages import unpack_arguments
 from mesh.client.records import Records
@@ -13,10 +14,15 @@ from mesh.contract import envelope, headers
 from mesh.contract.envelope import Retry
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ProgressRecord
-from mesh.errors import ArgumentsError, InvalidNameError, MalformedJobError, MeshError, UnknownTaskError
+from mesh.errors import (
+    ArgumentsError,
+    InvalidNameError,
+    MalformedJobError,
+    PayloadMissingError,
+    UnknownTaskError,
+)
 from mesh.identifiers import check_job_id
 from mesh.settings.model import Settings
-from mesh.tasks.context import JobContext
 from mesh.tasks.registry import Registry
 from mesh.transport import frames
 from mesh.transport.payloads import Payloads
@@ -60,12 +66,13 @@ class Intake:
 
     async def take(self, attempt: Attempt) -> Outcome | None:
         """Read a delivery; None: it can run, else how it ends without running."""
+        attempt.worker_id = self._worker_id
         delivery = attempt.delivery
         if not delivery.is_first or _ATTEMPT in delivery.headers:
             ended = await self._recall(attempt)
             if ended is not None:
                 return ended
-        return self._read(attempt) or await self._arguments(attempt)
+        return self.read(attempt) or await self._fetch_arguments(attempt)
 
     async def _recall(self, attempt: Attempt) -> Outcome | None:
         """Ask the records what became of the job: the server's delivery count is only a hint."""
@@ -92,22 +99,22 @@ class Intake:
         attempt.number = record.attempt + 1
         return None
 
-    def _read(self, attempt: Attempt) -> Outcome | None:
+    def read(self, attempt: Attempt) -> Outcome | None:
+        """Decode a delivery; None: it can run once its arguments are there."""
         try:
             check_job_id(attempt.job_id)
-            content_type = headers.JSON
-            if _CONTENT_TYPE in attempt.delivery.headers:
-                found = frames.read_headers(attempt.delivery.headers)
-                content_type = found.get(headers.CONTENT_TYPE, content_type)
-            body = envelope.decode(attempt.delivery.data, content_type)
+            body = envelope.decode(attempt.delivery.data, _content_type(attempt))
             attempt.envelope = body
-            attempt.definition = self._tasks.get(body.task)
+            definition = attempt.definition = self._tasks.get(body.task)
+            if body.args_ref is None:
+                self._decode_arguments(attempt, body.args, body.kwargs)
         except UnknownTaskError as error:
             return self._unknown(attempt, error)
-        except (MalformedJobError, InvalidNameError) as error:
+        except (MalformedJobError, InvalidNameError, ArgumentsError) as error:
             return Failed(describe(error, with_traceback=False))
         if body.expires_at_ms is not None and body.expires_at_ms <= self._clock.now_ms():
             return Ended(State.EXPIRED, "it was not started in time")
+        attempt.retry = body.retry or definition.options.retry or self._retry
         return None
 
     def _unknown(self, attempt: Attempt, error: UnknownTaskError) -> Outcome:
@@ -119,30 +126,21 @@ class Intake:
         left_s = (self._grace_ms - waited_ms) / 1000
         return HandBack(min(delay_s, _LONGEST_HAND_BACK_S, left_s), str(error))
 
-    async def _arguments(self, attempt: Attempt) -> Outcome | None:
-        body, definition = attempt.envelope, attempt.definition
+    async def _fetch_arguments(self, attempt: Attempt) -> Outcome | None:
+        """Fetch arguments that were too large for the message."""
+        ref = attempt.envelope.args_ref
+        if ref is None:
+            return None
         try:
-            args, kwargs = body.args, body.kwargs
-            if body.args_ref is not None:
-                args, kwargs = unpack_arguments(await self._payloads.get(body.args_ref))
-            attempt.raw_args, attempt.raw_kwargs = args, kwargs
-            attempt.args, attempt.kwargs = definition.signature.decode(args, kwargs)
-        except (ArgumentsError, MeshError, msgspec.DecodeError) as error:
+            self._decode_arguments(attempt, *unpack_arguments(await self._payloads.get(ref)))
+        except (ArgumentsError, PayloadMissingError, msgspec.DecodeError) as error:
             return Failed(describe(error, with_traceback=False))
-        attempt.retry = body.retry or definition.options.retry or self._retry
-        attempt.context = JobContext(
-            attempt.job_id,
-            body.task,
-            attempt.lane.queue,
-            attempt.lane.priority,
-            attempt.number,
-            self._worker_id,
-            attempt.enqueued_at_ms,
-            body.tags,
-            body.meta,
-            attempt.report,
-        )
         return None
+
+    def _decode_arguments(self, attempt: Attempt, args: Raw, kwargs: Raw) -> None:
+        attempt.raw_args = args
+        attempt.raw_kwargs = kwargs
+        attempt.args, attempt.kwargs = attempt.definition.signature.decode(args, kwargs)
 
     def timeout_of(self, attempt: Attempt) -> float:
         """How long the attempt may run, in seconds."""
@@ -152,3 +150,10 @@ class Intake:
         return self._timeout_s if asked is None else asked
 
 
+
+
+def _content_type(attempt: Attempt) -> str:
+    block = attempt.delivery.headers
+    if _CONTENT_TYPE not in block:
+        return headers.JSON
+    return frames.read_headers(block).get(headers.CONTENT_TYPE, headers.JSON)

@@ -55,7 +55,7 @@ class ThreadPool:
 
 
 def _in_thread(function: Callable[..., Any], attempt: Attempt) -> Any:
-    running_job.set(attempt.context)
+    running_job.set(attempt)
     if attempt.definition.signature.takes_context:
         return function(attempt.context, *attempt.args, **attempt.kwargs)
     return function(*attempt.args, **attempt.kwargs)
