@@ -13,7 +13,7 @@ import pytest
 from mesh import Mesh
 from mesh.server.config import ServerConfig
 from mesh.server.process import EmbeddedServer
-from support.leaks import left_on_server
+from support.leaks import left_on_server, left_running
 from support.running import RunningApp
 
 _numbers = itertools.count(1)
@@ -36,24 +36,23 @@ def namespace() -> str:
 async def mesh(server: EmbeddedServer, namespace: str) -> AsyncIterator[RunningApp]:
     """An app on the real server with a namespace of its own, torn down after the test."""
     app = Mesh(server.url, namespace=namespace, worker={"shutdown_grace_s": 5})
+    tasks_before = asyncio.all_tasks()
     running = RunningApp(app)
     yield running
     await running.tear_down()
+    # With the streams go their consumers, buckets and keys.
+    leaks = await left_on_server(server.url)
+    leaks += [f"task {task!r}" for task in left_running(tasks_before)]
+    assert not leaks, f"the test left behind: {leaks}"
 
 
 @pytest.fixture(autouse=True)
-async def _nothing_left(request: pytest.FixtureRequest) -> AsyncIterator[None]:
-    """Fail a test that leaves a stream on the server or a process or task behind."""
-    uses_server = "server" in request.fixturenames
-    url = request.getfixturevalue("server").url if uses_server else ""
-    before = set(psutil.Process().children(recursive=True))
-    tasks_before = asyncio.all_tasks()
+def _no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a process behind."""
+    if "server" in request.fixturenames:
+        request.getfixturevalue("server")  # Started before the count: it outlives the test.
+    parent = psutil.Process()
+    before = set(parent.children(recursive=True))
     yield
-    leaks = [f"task {task!r}" for task in asyncio.all_tasks() - tasks_before if not task.done()]
-    _, alive = psutil.wait_procs(
-        set(psutil.Process().children(recursive=True)) - before, timeout=5
-    )
-    leaks += [f"process {process!r}" for process in alive]
-    if url:
-        leaks += await left_on_server(url)
-    assert not leaks, f"the test left behind: {leaks}"
+    _, alive = psutil.wait_procs(set(parent.children(recursive=True)) - before, timeout=5)
+    assert not alive, f"the test left processes behind: {alive}"

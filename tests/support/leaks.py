@@ -1,8 +1,10 @@
-"""See what a test left on the server."""
+"""See what a test left behind: streams on the server, tasks in the loop."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from typing import Any
 
 import nats
 
@@ -15,3 +17,9 @@ async def left_on_server(url: str) -> list[str]:
     finally:
         await connection.close()
     return [f"stream {name}" for name in json.loads(reply.data).get("streams") or []]
+
+
+def left_running(before: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:
+    """Name the tasks of this loop that were not there before and go on."""
+    known = before | {task for task in (asyncio.current_task(),) if task is not None}
+    return [task for task in asyncio.all_tasks() - known if not task.done()]
