@@ -58,7 +58,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     # Loaded on first use: `mesh --help` and a child process need not wait for the NATS client.
     if name not in __all__:
-        raise AttributeError(f"module 'mesh' has no attribute {name!r}")
+        message = f"module 'mesh' has no attribute {name!r}"
+        raise AttributeError(message)
     return getattr(import_module(_HOMES.get(name, "mesh.errors")), name)
 
 

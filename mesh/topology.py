@@ -1,4 +1,4 @@
-"""Which streams, consumers and buckets should exist for given settings; decides, creates nothing."""
+"""Which streams, consumers and buckets should exist for given settings; creates nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from mesh.contract.lifecycle import PRIORITIES
-from mesh.contract.subjects import Names, consumer_name, kv_stream, object_stream, object_subjects
+from mesh.contract.subjects import (
+    Names,
+    consumer_name,
+    kv_stream,
+    object_stream,
+    object_subjects,
+)
 from mesh.settings.model import Settings
 
 _NS = 1_000_000_000
@@ -178,4 +184,4 @@ def _copy(source: str, destination: str) -> dict[str, Any]:
 
 
 def _tokens(count: int) -> list[str]:
-    return ["{{wildcard(%d)}}" % (index + 1) for index in range(count)]
+    return ["{{wildcard(" + str(index + 1) + ")}}" for index in range(count)]

@@ -1,4 +1,4 @@
-"""What all tests share: a real server, a namespace for each test, and a check that nothing is left."""
+"""What all tests share: a real server, a namespace each, and a check for leftovers."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import psutil
 import pytest
+from support.leaks import left_on_server, left_running
+from support.running import RunningApp
 
 from mesh import Mesh
 from mesh.server.config import ServerConfig
 from mesh.server.process import EmbeddedServer
-from support.leaks import left_on_server, left_running
-from support.running import RunningApp
 
 _numbers = itertools.count(1)
 

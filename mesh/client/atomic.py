@@ -13,7 +13,7 @@ from mesh.contract.subjects import Names
 from mesh.errors import BrokerError, EnqueueUnknownError
 from mesh.transport import frames
 from mesh.transport.connection import Connection
-from mesh.transport.faults import DUPLICATE_IN_BATCH, ApiFault, from_api, translated
+from mesh.transport.faults import DUPLICATE_IN_BATCH, ApiError, from_api, translated
 
 MOST = 1000
 _COMMIT_TIMEOUT_S = 10
@@ -30,9 +30,11 @@ async def publish_atomically(
         BrokerError: The server refused it, and stored none.
     """
     if len(messages) > MOST:
-        raise ValueError(f"an atomic batch holds at most {MOST:,} jobs, not {len(messages):,}")
+        msg = f"an atomic batch holds at most {MOST:,} jobs, not {len(messages):,}"
+        raise ValueError(msg)
     if any(message.is_delayed for message in messages):
-        raise ValueError("an atomic batch cannot hold delayed jobs: they lie in another stream")
+        msg = "an atomic batch cannot hold delayed jobs: they lie in another stream"
+        raise ValueError(msg)
     if not messages:
         return
     batch_id = secrets.token_hex(16)
@@ -66,8 +68,9 @@ async def _commit(
     answer: dict[str, Any] = json.loads(reply.data) if reply.data else {}
     if "error" in answer:
         fault = from_api(answer["error"], names.jobs_stream)
-        if isinstance(fault, ApiFault) and fault.err_code == DUPLICATE_IN_BATCH:
-            raise BrokerError("a job id of the batch was enqueued before; none of it is stored")
+        if isinstance(fault, ApiError) and fault.err_code == DUPLICATE_IN_BATCH:
+            msg = "a job id of the batch was enqueued before; none of it is stored"
+            raise BrokerError(msg)
         raise fault
     if answer.get("count") != count:
         raise EnqueueUnknownError(message.job_id, f"the batch's commit answered {answer}")

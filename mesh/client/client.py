@@ -1,4 +1,4 @@
-"""Enqueue jobs, ask for their status and results, cancel them: over one connection, in one loop."""
+"""Enqueue jobs, ask for their status and results, cancel them: one connection, one loop."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Client:
             atomic: All of them or none; at most 1,000, none of them delayed.
 
         Returns:
-            For each its id, or the error that kept it out (never with ``atomic``, which raises).
+            For each its id, or the error that kept it out (``atomic`` raises instead).
         """
         messages = [await self._message(call) for call in calls]
         if atomic:
@@ -192,7 +192,9 @@ class Client:
         ref: PayloadRef | None = None
         if self._maker.is_too_large(call):
             name = f"{job_id}.{secrets.token_hex(4)}"
-            ref = await self.payloads.put(self.names.payloads_bucket, name, pack_arguments(call))
+            ref = await self.payloads.put(
+                self.names.payloads_bucket, name, pack_arguments(call)
+            )
         return self._maker.make(call, job_id, ref)
 
 

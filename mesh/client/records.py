@@ -1,8 +1,8 @@
-"""The stored records of jobs: read them, wait for them without polling, write the terminal one."""
+"""The stored records of jobs: read them, await them without polling, write the last one."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 
@@ -13,11 +13,16 @@ from mesh.contract import headers, records
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ResultRecord
 from mesh.contract.subjects import Names
-from mesh.errors import JobNotFoundError, NotProvisionedError, ResultExpiredError, ResultTimeoutError
+from mesh.errors import (
+    JobNotFoundError,
+    NotProvisionedError,
+    ResultExpiredError,
+    ResultTimeoutError,
+)
 from mesh.transport import frames
 from mesh.transport.buckets import Bucket, Entry, Shelf
 from mesh.transport.connection import Connection
-from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiFault
+from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
 from mesh.transport.publisher import Publisher
 
 RECHECK_S = 5.0
@@ -43,7 +48,7 @@ class Records:
         self._events = Shelf(connection, names.events_stream)
 
     async def result(self, job_id: str) -> ResultRecord | None:
-        """Read the terminal record; None if the job has not ended, or its record has expired."""
+        """Read the terminal record; None if the job has not ended, or the record expired."""
         entry = await self._results.read(job_id)
         return None if entry is None else records.read_result(entry.value)
 
@@ -69,7 +74,9 @@ class Records:
             raise ResultExpiredError(job_id)
         raise JobNotFoundError(job_id)
 
-    async def wait(self, job_id: str, timeout_s: float | None, *, is_known: bool) -> ResultRecord:
+    async def wait(
+        self, job_id: str, timeout_s: float | None, *, is_known: bool
+    ) -> ResultRecord:
         """Wait for the terminal record: subscribe, read, then wait for the push.
 
         Raises:
@@ -106,15 +113,23 @@ class Records:
                 last = status
                 await hint.wait(RECHECK_S)
 
-    async def finish(self, job_id: str, record: ResultRecord, ttl_s: float | None = None) -> bool:
+    async def finish(
+        self, job_id: str, record: ResultRecord, ttl_s: float | None = None
+    ) -> bool:
         """Write the terminal record if there is none; say whether this one is it."""
-        pairs = [(headers.EXPECTED_LAST, "0"), (headers.STATE, record.state), (headers.TASK, record.task)]
+        pairs = [
+            (headers.EXPECTED_LAST, "0"),
+            (headers.STATE, record.state),
+            (headers.TASK, record.task),
+        ]
         if ttl_s is not None:
             pairs.append((headers.TTL, f"{max(1, int(ttl_s))}s"))
         block = frames.header_block(pairs)
         try:
-            await self.publisher.publish(self._names.result(job_id), block, records.encode(record))
-        except ApiFault as fault:
+            await self.publisher.publish(
+                self._names.result(job_id), block, records.encode(record)
+            )
+        except ApiError as fault:
             if fault.err_code == WRONG_LAST_SEQUENCE:
                 return False
             raise
@@ -143,7 +158,11 @@ class Records:
             address = self._names.read_job(queued.subject)
             task = queued.headers.get(headers.TASK, "")
             return JobStatus(
-                job_id=job_id, state=State.PENDING, task=task, queue=address.queue, priority=address.priority
+                job_id=job_id,
+                state=State.PENDING,
+                task=task,
+                queue=address.queue,
+                priority=address.priority,
             )
         waiting = await self._delayed.last(self._names.delayed(job_id))
         return None if waiting is None else _scheduled(job_id, waiting)
@@ -155,7 +174,7 @@ class Records:
             return False
 
     @asynccontextmanager
-    async def _hints(self, *subjects: str) -> AsyncIterator[_Hint]:
+    async def _hints(self, *subjects: str) -> AsyncGenerator[_Hint]:
         hint = _Hint()
         async with AsyncExitStack() as stack:
             for subject in subjects:

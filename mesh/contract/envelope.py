@@ -89,7 +89,9 @@ def decode(body: bytes, content_type: str = headers.JSON) -> Envelope:
         MalformedJobError: The body is not what its content type says, or not a job.
     """
     try:
-        envelope = _json_decoder.decode(body if content_type == headers.JSON else _as_json(body, content_type))
+        envelope = _json_decoder.decode(
+            body if content_type == headers.JSON else _as_json(body, content_type)
+        )
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedJobError(_reason(body, content_type), str(error)) from error
     if envelope.v != VERSION:
@@ -106,7 +108,9 @@ def _as_json(body: bytes, content_type: str) -> bytes:
     try:
         return _json_encoder.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise MalformedJobError("bad-shape", f"msgpack that JSON cannot say: {error}") from error
+        raise MalformedJobError(
+            "bad-shape", f"msgpack that JSON cannot say: {error}"
+        ) from error
 
 
 def _reason(body: bytes, content_type: str) -> str:

@@ -38,17 +38,63 @@ class HeaderRow(NamedTuple):
 
 
 TABLE: tuple[HeaderRow, ...] = (
-    HeaderRow(MESSAGE_ID, "job", "the job id", "producer", "a repeated publish is a second job message"),
+    HeaderRow(
+        MESSAGE_ID,
+        "job",
+        "the job id",
+        "producer",
+        "a repeated publish is a second job message",
+    ),
     HeaderRow(CONTENT_TYPE, "job", "`json` or `msgpack`", "producer", "the body is JSON"),
-    HeaderRow(TASK, "job", "the task's name", "producer", "the enqueued event has no task name"),
+    HeaderRow(
+        TASK, "job", "the task's name", "producer", "the enqueued event has no task name"
+    ),
     HeaderRow(ATTEMPT, "job", "number of the attempt this copy is for, from 1", "worker", "1"),
-    HeaderRow(TRACEPARENT, "job", "W3C trace context", "producer", "the attempt starts a new trace"),
+    HeaderRow(
+        TRACEPARENT, "job", "W3C trace context", "producer", "the attempt starts a new trace"
+    ),
     HeaderRow(TRACESTATE, "job", "W3C trace state", "producer", "no vendor state"),
-    HeaderRow(SCHEDULE, "delayed job", "`@at` and an RFC 3339 time", "producer or worker", "not delayed"),
-    HeaderRow(SCHEDULE_TARGET, "delayed job", "the job's `due` subject", "producer or worker", "refused"),
-    HeaderRow(SCHEDULE_TTL, "delayed job", "how long the fired copy stays", "producer or worker", "for ever"),
-    HeaderRow(EXPECTED_LAST, "result", "`0`: write only if there is no record yet", "worker", "not allowed"),
+    HeaderRow(
+        SCHEDULE,
+        "delayed job",
+        "`@at` and an RFC 3339 time",
+        "producer or worker",
+        "not delayed",
+    ),
+    HeaderRow(
+        SCHEDULE_TARGET,
+        "delayed job",
+        "the job's `due` subject",
+        "producer or worker",
+        "refused",
+    ),
+    HeaderRow(
+        SCHEDULE_TTL,
+        "delayed job",
+        "how long the fired copy stays",
+        "producer or worker",
+        "for ever",
+    ),
+    HeaderRow(
+        EXPECTED_LAST,
+        "result",
+        "`0`: write only if there is no record yet",
+        "worker",
+        "not allowed",
+    ),
     HeaderRow(STATE, "result", "the job's final state", "worker", "read the record"),
-    HeaderRow(DEAD_LETTER, "dead letter", "JSON: why the job failed for good", "worker", "not a dead letter"),
-    HeaderRow(TTL, "result", "how long the record stays, if not the bucket's age", "worker", "the bucket's age"),
+    HeaderRow(
+        DEAD_LETTER,
+        "dead letter",
+        "JSON: why the job failed for good",
+        "worker",
+        "not a dead letter",
+    ),
+    HeaderRow(
+        TTL,
+        "result",
+        "how long the record stays, if not the bucket's age",
+        "worker",
+        "the bucket's age",
+    ),
 )

@@ -57,6 +57,53 @@ class WorkerMetrics:
         )
 
 
+class TaskMetrics:
+    """The instruments of one task in one queue, with their labels bound once.
+
+    Attributes:
+        ok: Attempts that returned.
+        retried: Attempts that are followed by another.
+        dead: Attempts that were the job's last, and failed.
+    """
+
+    __slots__ = (
+        "_duration",
+        "_ended",
+        "_metrics",
+        "_names",
+        "_succeeded",
+        "_wait",
+        "dead",
+        "ok",
+        "retried",
+    )
+
+    def __init__(self, metrics: WorkerMetrics, queue: str, task: str) -> None:
+        self._metrics = metrics
+        self._names = (queue, task)
+        self._duration = metrics.duration.labels(queue, task)
+        self._wait = metrics.wait.labels(queue)
+        self._succeeded = metrics.finished.labels(queue, task, "succeeded")
+        self.ok = metrics.attempts.labels(queue, task, "ok")
+        self.retried = metrics.attempts.labels(queue, task, "retry")
+        self.dead = metrics.attempts.labels(queue, task, "dead")
+
+    def succeeded(self, enqueued_at_ms: int, started_ms: int, finished_ms: int) -> None:
+        """Count a job that returned its result."""
+        self.ok.inc()
+        self._succeeded.inc()
+        self.ran(enqueued_at_ms, started_ms, finished_ms)
+
+    def ran(self, enqueued_at_ms: int, started_ms: int, finished_ms: int) -> None:
+        """Note how long an attempt waited and ran; times are milliseconds since the epoch."""
+        self._duration.observe((finished_ms - started_ms) / 1000)
+        self._wait.observe(max(0, started_ms - enqueued_at_ms) / 1000)
+
+    def finished(self, outcome: str) -> None:
+        """Count a job that ended in another way."""
+        self._metrics.finished.labels(*self._names, outcome).inc()
+
+
 _default: WorkerMetrics | None = None
 
 

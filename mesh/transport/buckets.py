@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mesh.contract.subjects import kv_stream
 from mesh.transport import frames
 from mesh.transport.connection import Connection
-from mesh.transport.faults import MESSAGE_NOT_FOUND, ApiFault
+from mesh.transport.faults import MESSAGE_NOT_FOUND, ApiError
 
 
 class Entry(NamedTuple):
@@ -47,7 +47,7 @@ class Shelf:
             answer = await self._connection.api(
                 f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject}
             )
-        except ApiFault as fault:
+        except ApiError as fault:
             if fault.err_code == MESSAGE_NOT_FOUND:
                 return None
             raise

@@ -56,14 +56,16 @@ class Connection:
                 await self.link.connect(**self._options())
         except TimeoutError as error:
             await self.close()
-            raise ConnectError(
+            msg = (
                 f"no NATS server answered at {self._settings.url} within {limit:g} s"
                 f"{f' ({self._last_error})' if self._last_error else ''}; start one with "
                 "`mesh server`, or say where it is with --url or MESH_URL"
-            ) from error
+            )
+            raise ConnectError(msg) from error
         except BrokerError as error:
             await self.close()
-            raise ConnectError(f"cannot connect to {self._settings.url}: {error}") from error
+            msg = f"cannot connect to {self._settings.url}: {error}"
+            raise ConnectError(msg) from error
         self.inbox = self.link.new_inbox()
         try:
             await self._check_server()
@@ -76,7 +78,9 @@ class Connection:
         """Have a plain function called after each reconnect."""
         self._on_reconnect.append(action)
 
-    async def api(self, operation: str, request: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def api(
+        self, operation: str, request: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Ask the JetStream API.
 
         Args:
@@ -117,10 +121,11 @@ class Connection:
         version = self.link.connected_server_version
         if (version.major, version.minor) < OLDEST_SERVER:
             needed = ".".join(map(str, OLDEST_SERVER))
-            raise ServerUnfitError(
+            msg = (
                 f"the NATS server at {self._settings.url} is version {version}; mesh needs "
                 f"{needed} or newer"
             )
+            raise ServerUnfitError(msg)
         try:
             with translated("asking for JetStream"):
                 reply = await self.link.request("$JS.API.INFO", b"", timeout=3)

@@ -1,8 +1,8 @@
-"""Translate the errors of nats-py and of the JetStream API into mesh's own; the only such map."""
+"""Translate the errors of nats-py and the JetStream API into mesh's own; the only such map."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,7 +28,7 @@ _FULL_WORDS = ("maximum messages", "maximum bytes", "insufficient")
 _RESOURCES = (10023, 10028, 10047)
 
 
-class ApiFault(BrokerError):
+class ApiError(BrokerError):
     """An error that the JetStream API answered with.
 
     Attributes:
@@ -48,24 +48,26 @@ def from_api(error: dict[str, Any], subject: str) -> BrokerError:
     words = str(error.get("description", "no description"))
     if code in _RESOURCES or (code == _STORE_FAILED and words.startswith(_FULL_WORDS)):
         return QueueFullError(
-            f"{subject} is refused: {words}. Wait until workers have caught up, or raise the limit."
+            f"{subject} is refused: {words}. Wait until workers catch up, or raise the limit."
         )
     if code == _TOO_LARGE:
-        return PayloadTooLargeError(f"the message for {subject} is larger than its stream accepts")
+        return PayloadTooLargeError(
+            f"the message for {subject} is larger than its stream accepts"
+        )
     if code == STREAM_NOT_FOUND:
         return NotProvisionedError(f"a stream for {subject} does not exist; run `mesh setup`")
-    return ApiFault(code, words)
+    return ApiError(code, words)
 
 
 def no_listener(subject: str) -> NotProvisionedError:
     """Make the error for a publish that no stream answered."""
     return NotProvisionedError(
-        f"no stream takes {subject}; run `mesh setup`, or wait if the cluster is electing a leader"
+        f"no stream takes {subject}; run `mesh setup` (or wait: an election looks the same)"
     )
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
+def translated(what: str) -> Generator[None]:
     """Raise mesh's errors where nats-py raised its own.
 
     Args:
@@ -74,16 +76,23 @@ def translated(what: str) -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        fault = {"err_code": error.err_code or 0, "description": error.description or str(error)}
+        fault = {
+            "err_code": error.err_code or 0,
+            "description": error.description or str(error),
+        }
         raise from_api(fault, what) from error
     except nats.errors.NoRespondersError as error:
-        raise NotProvisionedError(
-            f"nothing on the NATS server answered while {what}: JetStream is off, or the stream is "
-            "missing; run `mesh setup`"
-        ) from error
+        msg = (
+            f"nothing answered while {what}: JetStream is off, or the stream "
+            "is missing; run `mesh setup`"
+        )
+        raise NotProvisionedError(msg) from error
     except nats.errors.TimeoutError as error:
-        raise BrokerError(f"the NATS server did not answer in time while {what}") from error
+        msg = f"the NATS server did not answer in time while {what}"
+        raise BrokerError(msg) from error
     except (nats.errors.NoServersError, OSError) as error:
-        raise ConnectError(f"the NATS server cannot be reached while {what}: {error}") from error
+        msg = f"the NATS server cannot be reached while {what}: {error}"
+        raise ConnectError(msg) from error
     except nats.errors.Error as error:
-        raise BrokerError(f"{type(error).__name__} while {what}: {error}") from error
+        msg = f"{type(error).__name__} while {what}: {error}"
+        raise BrokerError(msg) from error

@@ -18,7 +18,8 @@ def header_block(pairs: Iterable[tuple[str, str]]) -> bytes:
     lines = [_HEADER_LINE]
     for name, value in pairs:
         if "\r" in value or "\n" in value:
-            raise InvalidNameError("header", f"{name}: {value}", "bad-token", "no line breaks")
+            msg = "header"
+            raise InvalidNameError(msg, f"{name}: {value}", "bad-token", "no line breaks")
         lines.append(f"{name}: {value}\r\n".encode())
     lines.append(b"\r\n")
     return b"".join(lines)
@@ -49,7 +50,7 @@ def read_headers(block: bytes | None) -> dict[str, str]:
 
 
 def status_code(block: bytes | None) -> int:
-    """Read the status of a control message such as ``NATS/1.0 408 Request Timeout``; 0 if none."""
+    """Read the status of a control message such as ``NATS/1.0 408 Timeout``; 0 if none."""
     if not block or block[8:9] != b" ":
         return 0
     digits = block[9:12]

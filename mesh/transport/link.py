@@ -33,14 +33,19 @@ class Link(Client):
     async def listen(self, subject: str, handler: Handler) -> Subscription:
         """Subscribe a plain function; it is called from the read loop, in order of arrival."""
         subscription = await self.subscribe(subject)
-        self._handlers[subscription._id] = handler
+        self._handlers[subscription._id] = handler  # pyright: ignore[reportPrivateUsage]
         return subscription
 
     async def unlisten(self, subscription: Subscription) -> None:
         """End a subscription made by ``listen``."""
-        self._handlers.pop(subscription._id, None)
-        if not self.is_closed and not self.is_draining:
-            await subscription.unsubscribe()
+        number = subscription._id  # pyright: ignore[reportPrivateUsage]
+        try:
+            if self.is_connected and not self.is_draining:
+                await subscription.unsubscribe()
+                # What was sent before the server heard of it is taken in, not dropped.
+                await self.flush()
+        finally:
+            self._handlers.pop(number, None)
 
     def post(self, frame: bytes) -> None:
         """Queue an encoded frame; it is written with the others before the loop sleeps."""

@@ -60,7 +60,10 @@ class Payloads:
             except NotFoundError:
                 return
         # Purged rather than deleted by nats-py, which would leave a marker for every value.
-        for subject in (object_chunks(ref.bucket, info.nuid or ""), object_meta(ref.bucket, ref.name)):
+        for subject in (
+            object_chunks(ref.bucket, info.nuid or ""),
+            object_meta(ref.bucket, ref.name),
+        ):
             operation = f"STREAM.PURGE.{object_stream(ref.bucket)}"
             await self._connection.api(operation, {"filter": subject})
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from mesh.errors import NotProvisionedError, TopologyConflictError
 from mesh.topology import ConsumerPlan, StreamPlan, Topology
 from mesh.transport.connection import Connection
-from mesh.transport.faults import CONSUMER_NOT_FOUND, ApiFault
+from mesh.transport.faults import CONSUMER_NOT_FOUND, ApiError
 
 _FIXED = ("retention", "storage")
 
@@ -52,8 +52,13 @@ class Provisioner:
             TopologyConflictError: A difference cannot be changed in place.
             BrokerError: The server could not be asked.
         """
-        steps = [_compare_stream(plan, await self._stream(plan)) for plan in self._topology.streams]
-        is_new = any(s.name == self._topology.names.jobs_stream and s.action is Action.CREATE for s in steps)
+        steps = [
+            _compare_stream(plan, await self._stream(plan)) for plan in self._topology.streams
+        ]
+        is_new = any(
+            s.name == self._topology.names.jobs_stream and s.action is Action.CREATE
+            for s in steps
+        )
         for consumer in self._topology.consumers(queues):
             found = None if is_new else await self._consumer(consumer.name)
             steps.append(_compare("consumer", consumer.name, consumer.config, found))
@@ -68,7 +73,9 @@ class Provisioner:
         """
         queues = list(queues)
         steps = await self.plan(queues)
-        plans: dict[tuple[str, str], Any] = {("stream", p["name"]): p for p in self._topology.streams}
+        plans: dict[tuple[str, str], Any] = {
+            ("stream", p["name"]): p for p in self._topology.streams
+        }
         plans |= {("consumer", p.name): p for p in self._topology.consumers(queues)}
         for step in steps:
             if step.action is Action.KEEP:
@@ -92,8 +99,8 @@ class Provisioner:
                 await self._apply_consumer(consumer)
 
     async def tear_down(self) -> list[str]:
-        """Delete every stream and bucket of the namespace with all it holds; return their names."""
-        removed = []
+        """Delete every stream and bucket of the namespace with all it holds; name them."""
+        removed: list[str] = []
         for plan in reversed(self._topology.streams):
             try:
                 await self._connection.api(f"STREAM.DELETE.{plan['name']}")
@@ -112,8 +119,10 @@ class Provisioner:
 
     async def _consumer(self, name: str) -> dict[str, Any] | None:
         try:
-            answer = await self._connection.api(f"CONSUMER.INFO.{self._topology.names.jobs_stream}.{name}")
-        except ApiFault as fault:
+            answer = await self._connection.api(
+                f"CONSUMER.INFO.{self._topology.names.jobs_stream}.{name}"
+            )
+        except ApiError as fault:
             if fault.err_code == CONSUMER_NOT_FOUND:
                 return None
             raise
@@ -124,8 +133,10 @@ class Provisioner:
         stream = self._topology.names.jobs_stream
         names: set[str] = set()
         while True:
-            answer = await self._connection.api(f"CONSUMER.NAMES.{stream}", {"offset": len(names)})
-            page = answer.get("consumers") or []
+            answer = await self._connection.api(
+                f"CONSUMER.NAMES.{stream}", {"offset": len(names)}
+            )
+            page: list[str] = answer.get("consumers") or []
             names |= set(page)
             if not page or len(names) >= answer.get("total", 0):
                 return names
@@ -151,11 +162,12 @@ def _compare_stream(plan: StreamPlan, found: dict[str, Any] | None) -> Step:
     for key in _FIXED:
         if key in step.changes:
             is_now, wanted = step.changes[key]
-            raise TopologyConflictError(
-                f"stream {plan['name']} has {key} {is_now!r} and should have {wanted!r}, which the "
-                "server cannot change in place; move its jobs away and delete it, or choose the "
-                "setting it has"
+            msg = (
+                f"stream {plan['name']} has {key} {is_now!r}, should have {wanted!r}, and the "
+                "server cannot change that in place; move its jobs and delete it, or choose "
+                "the setting it has"
             )
+            raise TopologyConflictError(msg)
     return step
 
 
@@ -171,15 +183,13 @@ def _compare(kind: str, name: str, plan: dict[str, Any], found: dict[str, Any] |
 
 
 def _same(found: Any, wanted: Any) -> bool:
-    """Compare as the server means it: it leaves out what is zero, and adds what it filled in."""
+    """Compare as the server means it: it leaves out zeroes and adds what it filled in."""
     if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(_same(found.get(k), v) for k, v in wanted.items())
+        there = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        parts = cast("dict[str, Any]", wanted)
+        return all(_same(there.get(key), value) for key, value in parts.items())
     if isinstance(wanted, list):
-        return (
-            isinstance(found, list)
-            and len(found) == len(wanted)
-            and all(_same(a, b) for a, b in zip(found, wanted, strict=True))
-        )
+        has = cast("list[Any]", found) if isinstance(found, list) else []
+        wants = cast("list[Any]", wanted)
+        return len(has) == len(wants) and all(map(_same, has, wants))
     return found == wanted or (not found and not wanted)
-
-

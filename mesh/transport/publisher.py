@@ -1,7 +1,7 @@
 """Publish with acknowledgement: pipelined, bounded, every publish with a deadline and retries.
 
-A publish whose acknowledgement never came is UNKNOWN, never failed: it is sent again with the same
-message id, which the server stores once, and reported as unknown only when the deadline is over.
+A publish whose acknowledgement never came is UNKNOWN, never failed: it is sent again with the
+same message id, which the server stores once, and called unknown only after the deadline.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ class _Ack(msgspec.Struct):
 class _Waiting:
     """A publish on its way."""
 
-    __slots__ = ("context", "done", "due", "frame", "give_up", "is_unheard", "subject")
+    __slots__ = ("context", "done", "due", "first_sent", "frame", "is_unheard", "subject")
 
     def __init__(
-        self, subject: str, frame: bytes, done: Done, context: Any, due: float, give_up: float
+        self, subject: str, frame: bytes, done: Done, context: Any, now: float
     ) -> None:
         self.subject = subject
         self.frame = frame
         self.done = done
         self.context = context
-        self.due = due
-        self.give_up = give_up
+        self.first_sent = now
+        self.due = now + _RESEND_S
         self.is_unheard = False
 
 
@@ -101,7 +101,9 @@ class Publisher:
         """Publishes that wait for their acknowledgement."""
         return len(self._waiting)
 
-    def post(self, subject: str, block: bytes, payload: bytes, done: Done, context: Any) -> None:
+    def post(
+        self, subject: str, block: bytes, payload: bytes, done: Done, context: Any
+    ) -> None:
         """Publish without waiting; ``done`` is called once, from the read loop.
 
         Args:
@@ -115,17 +117,15 @@ class Publisher:
             PayloadTooLargeError: The server would cut the connection for a message this large.
         """
         if len(block) + len(payload) > self.most_bytes:
-            raise PayloadTooLargeError(
-                f"the message for {subject} has {len(block) + len(payload):,} bytes; the server "
-                f"accepts {self.most_bytes:,}"
+            msg = (
+                f"the message for {subject} has {len(block) + len(payload):,} bytes; the "
+                f"server accepts {self.most_bytes:,}"
             )
+            raise PayloadTooLargeError(msg)
         self._count += 1
         token = b"%x" % self._count
         frame = frames.publish(subject, f"{self._inbox}{self._count:x}", block, payload)
-        now = self._clock()
-        self._waiting[token] = _Waiting(
-            subject, frame, done, context, now + _RESEND_S, now + self._deadline_s
-        )
+        self._waiting[token] = _Waiting(subject, frame, done, context, self._clock())
         self._link.post(frame)
         if self._sweeper is None:
             self._arm()
@@ -182,7 +182,9 @@ class Publisher:
             self._sweeper = None
         for token in list(self._waiting):
             waiting = self._waiting.pop(token)
-            waiting.done(waiting.context, _no_answer(waiting.subject, "the client was closed"), b"")
+            waiting.done(
+                waiting.context, _no_answer(waiting.subject, "the client was closed"), b""
+            )
 
     def _on_ack(self, subject: bytes, _reply: bytes, data: bytes, headers: bytes) -> None:
         token = subject[self._cut :]
@@ -190,7 +192,7 @@ class Publisher:
         if waiting is None:  # The answer to a repeat of something that is settled.
             return
         if headers and frames.status_code(headers) == 503:
-            # A leader election looks the same as a missing stream: try again until the deadline.
+            # An election looks the same as a missing stream: try again until the deadline.
             waiting.due = self._clock() + _NO_LISTENER_RESEND_S
             waiting.is_unheard = True
             return
@@ -210,7 +212,7 @@ class Publisher:
         self._sweeper = None
         now = self._clock()
         for token, waiting in list(self._waiting.items()):
-            if now >= waiting.give_up:
+            if now >= waiting.first_sent + self._deadline_s:
                 del self._waiting[token]
                 waiting.done(waiting.context, self._verdict(waiting), b"")
                 self._room.set()

@@ -1,4 +1,4 @@
-"""Continuous pull: one inbox per lane, requests sized by the caller, each delivery a plain object."""
+"""Continuous pull: one inbox per lane, requests as large as the caller says."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Puller:
         self._link.post(frames.publish(self._api, self._inbox, _NO_HEADERS, request))
 
     async def stop(self) -> None:
-        """Close the inbox, which ends every open request; what was on its way may still come."""
+        """Close the inbox, which ends every open request; what is on its way is taken in."""
         if self._subscription is not None:
             await self._link.unlisten(self._subscription)
             self._subscription = None

@@ -35,7 +35,7 @@ class Attempt:
         deadline_s: When it times out, on the loop's clock.
         retry: The rule by which it is tried again.
         coroutine: The asyncio task that runs it.
-        stop_reason: Why it was told to stop: ``cancelled``, ``timeout``, ``shutdown``, ``lost``.
+        stop_reason: Why it must stop: ``cancelled``, ``timeout``, ``shutdown``, ``lost``.
         progress: The newest report.
         has_news: Whether the newest report is not yet stored.
         revision: Revision of the running record; 0 if there is none.
@@ -46,9 +46,9 @@ class Attempt:
     """
 
     __slots__ = (
+        "_context",
         "args",
         "arrived_s",
-                "_context",
         "coroutine",
         "deadline_s",
         "definition",
@@ -82,7 +82,9 @@ class Attempt:
     raw_kwargs: Raw
     retry: Retry
 
-    def __init__(self, delivery: Delivery, lane: Lane[Any], job_id: str, arrived_s: float) -> None:
+    def __init__(
+        self, delivery: Delivery, lane: Lane[Any], job_id: str, arrived_s: float
+    ) -> None:
         self.delivery = delivery
         self.lane = lane
         self.job_id = job_id

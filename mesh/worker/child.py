@@ -1,4 +1,4 @@
-"""What runs inside a process-pool child: load the app once, run tasks by name, answer in bytes."""
+"""What runs in a process-pool child: load the app once, run tasks by name, answer in bytes."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def run(message: bytes) -> bytes:
         answer = Answer(codec.encode(_call(order)))
     except _FINAL as error:
         answer = Answer(error=describe(error, with_traceback=False), is_final=True)
-    except BaseException as error:  # noqa: BLE001 - SystemExit from a task must not end the child
+    except BaseException as error:
         answer = Answer(error=describe(error))
     return msgspec.msgpack.encode(answer)
 

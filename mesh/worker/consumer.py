@@ -1,4 +1,4 @@
-"""Keep the executor fed: pull what there are slots for, start jobs by priority, hand back the rest."""
+"""Keep the executor fed: pull for the free slots, start jobs in order, return the rest."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class Consumer:
     def __init__(
         self,
         client: Client,
+        *,
         lanes: Sequence[Lane[Attempt]],
         slots: int,
         intake: Intake,
@@ -195,7 +196,7 @@ class Consumer:
         self._pull_soon()
 
     def _replenish(self, lane: Lane[Attempt]) -> None:
-        """Ask for more when a slot was freed: at once if the lane runs dry, else in a moment."""
+        """Ask for more when a slot is freed: at once if the lane runs dry, else soon."""
         if self._feed.is_running_dry(lane):
             self._pull()
         else:  # Few slots are free: in a moment there are more, and short jobs share a request.

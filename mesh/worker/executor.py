@@ -56,7 +56,7 @@ class Executor:
                 outcome: Outcome = Succeeded(Raw(codec.encode(value)))
             else:
                 outcome = Succeeded(await self._run_elsewhere(attempt))
-        except BaseException as error:  # noqa: BLE001 - SystemExit from a task must not end the worker
+        except BaseException as error:
             outcome = self._failed(attempt, error)
         attempt.finished_ms = self._clock.now_ms()
         return outcome
@@ -81,7 +81,9 @@ class Executor:
         match attempt.stop_reason:
             case "timeout":
                 limit = self._timeout_of(attempt)
-                error = JobTimeoutError(f"the attempt ran longer than its timeout of {limit:g} s")
+                error = JobTimeoutError(
+                    f"the attempt ran longer than its timeout of {limit:g} s"
+                )
                 return self._again_or_never(attempt, describe(error, with_traceback=False))
             case "shutdown":
                 return HandBack(0.0, "the worker shut down")

@@ -1,8 +1,9 @@
-"""Turn an exception into data: type, message, traceback text, notes and causes; never pickled."""
+"""Turn an exception into data: type, message, traceback text, notes, causes; no pickle."""
 
 from __future__ import annotations
 
 import traceback
+from typing import cast
 
 from mesh.contract.records import ErrorInfo
 
@@ -12,7 +13,7 @@ _DEEPEST_CAUSE = 5
 
 
 def describe(error: BaseException, *, with_traceback: bool = True) -> ErrorInfo:
-    """Describe an exception; one that cannot even say its own message is described all the same.
+    """Describe an exception, even one that cannot say its own message.
 
     Args:
         error: The exception.
@@ -27,30 +28,38 @@ def _describe(error: BaseException, text: str, depth: int) -> ErrorInfo:
     if cause is None and not error.__suppress_context__:
         cause = error.__context__
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    notes = getattr(error, "__notes__", ())
+    name = (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
     return ErrorInfo(
         name,
         _cut(_message(error), _LONGEST_MESSAGE),
         text,
-        tuple(_cut(str(note), _LONGEST_MESSAGE) for note in notes)
-        if isinstance(notes, list | tuple)
-        else (),
+        _notes(error),
         _describe(cause, "", depth - 1) if cause is not None and depth else None,
     )
+
+
+def _notes(error: BaseException) -> tuple[str, ...]:
+    notes: object = getattr(error, "__notes__", None)
+    if not isinstance(notes, list):
+        return ()
+    return tuple(_cut(str(note), _LONGEST_MESSAGE) for note in cast("list[object]", notes))
 
 
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as fault:  # noqa: BLE001 - a broken __str__ must not hide the failure
+    except Exception as fault:
         return f"(its message cannot be had: {type(fault).__name__} in __str__)"
 
 
 def _traceback(error: BaseException) -> str:
     try:
         text = "".join(traceback.format_exception(error))
-    except Exception as fault:  # noqa: BLE001 - a broken __str__ or __repr__ must not hide the failure
+    except Exception as fault:
         text = f"(its traceback cannot be had: {type(fault).__name__})"
     # The end says where it happened.
     return text if len(text) <= _LONGEST_TRACEBACK else f"...\n{text[-_LONGEST_TRACEBACK:]}"
@@ -58,4 +67,6 @@ def _traceback(error: BaseException) -> str:
 
 def _cut(text: str, longest: int) -> str:
     clean = text.encode("utf-8", "replace").decode()  # Lone surrogates cannot travel.
-    return clean if len(clean) <= longest else f"{clean[:longest]}... ({len(clean):,} characters)"
+    return (
+        clean if len(clean) <= longest else f"{clean[:longest]}... ({len(clean):,} characters)"
+    )

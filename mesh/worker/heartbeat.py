@@ -65,7 +65,7 @@ class Heartbeat:
     def _main(self) -> None:
         try:
             asyncio.run(self._beat())
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits in start()
+        except BaseException as error:
             self._error = error
             log.debug("the heartbeat ended", exc_info=error)
         finally:

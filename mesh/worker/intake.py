@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-
-
 import msgspec
 from msgspec import Raw
 
@@ -41,6 +39,7 @@ class Intake:
 
     def __init__(
         self,
+        *,
         tasks: Registry,
         settings: Settings,
         records: Records,
@@ -75,7 +74,7 @@ class Intake:
         return self.read(attempt) or await self._fetch_arguments(attempt)
 
     async def _recall(self, attempt: Attempt) -> Outcome | None:
-        """Ask the records what became of the job: the server's delivery count is only a hint."""
+        """Ask the records what became of the job: the delivery count is only a hint."""
         known = frames.read_headers(attempt.delivery.headers).get(headers.ATTEMPT, "1")
         attempt.number = int(known) if known.isdigit() else 1
         try:
@@ -95,7 +94,9 @@ class Intake:
     def _resume(self, attempt: Attempt, record: ProgressRecord) -> Outcome | None:
         left_ms = record.lease_until_ms - self._clock.now_ms()
         if record.state is State.RUNNING and left_ms > 0 and record.worker != self._worker_id:
-            return HandBack(max(left_ms / 1000, _SHORTEST_HAND_BACK_S), "another worker has its lease")
+            return HandBack(
+                max(left_ms / 1000, _SHORTEST_HAND_BACK_S), "another worker has its lease"
+            )
         attempt.number = record.attempt + 1
         return None
 
@@ -148,8 +149,6 @@ class Intake:
         if asked is None:
             asked = attempt.definition.options.timeout_s
         return self._timeout_s if asked is None else asked
-
-
 
 
 def _content_type(attempt: Attempt) -> str:

@@ -1,4 +1,4 @@
-"""Keep what people see of running jobs: the running record, its lease, its progress; and timeouts.
+"""Keep the running records of jobs, their leases and progress, and end what times out.
 
 One short tick looks at every attempt: most jobs end before the first, and cost nothing here.
 """
@@ -13,7 +13,7 @@ from mesh.contract import headers
 from mesh.contract.subjects import Names
 from mesh.errors import BrokerError
 from mesh.transport import frames
-from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiFault
+from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
 from mesh.transport.publisher import Publisher
 from mesh.worker.attempt import Attempt
 from mesh.worker.recording import Recorder, record_id
@@ -73,7 +73,7 @@ class LeaseKeeper:
         writing, attempt.writing = attempt.writing, None
         if fault is None:
             attempt.revision = self._publisher.sequence_of(ack)
-        elif isinstance(fault, ApiFault) and fault.err_code == WRONG_LAST_SEQUENCE:
+        elif isinstance(fault, ApiError) and fault.err_code == WRONG_LAST_SEQUENCE:
             log.warning("lost a job to another worker", extra={"job": attempt.job_id})
             attempt.stop("lost")
         if writing is not None and not writing.done():

@@ -18,7 +18,7 @@ _DEFAULT_NAME = "app"
 def load_app(reference: str) -> Mesh:
     """Import the app.
 
-    A file is loaded under a private name; its folder, like the working directory for a module, is
+    A file is loaded under a private name; its folder (for a module: the working directory) is
     searched for what it imports.
 
     Args:
@@ -36,14 +36,17 @@ def load_app(reference: str) -> Mesh:
     apps = sorted(key for key, value in vars(module).items() if isinstance(value, Mesh))
     if found is None:
         hint = f"it has {', '.join(apps)}" if apps else "it has no Mesh object at all"
-        raise AppNotFoundError(f"{place} has nothing called {name!r}; {hint}")
-    raise AppNotFoundError(f"{reference} is a {type(found).__name__}, not a Mesh app")
+        msg = f"{place} has nothing called {name!r}; {hint}"
+        raise AppNotFoundError(msg)
+    msg = f"{reference} is a {type(found).__name__}, not a Mesh app"
+    raise AppNotFoundError(msg)
 
 
 def _load_file(path: Path) -> ModuleType:
     path = path.expanduser().resolve()
     if not path.is_file():
-        raise AppNotFoundError(f"there is no file {path}")
+        msg = f"there is no file {path}"
+        raise AppNotFoundError(msg)
     # A name of its own, the same in every process: two files called tasks.py do not collide.
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
     name = f"mesh_app_{path.stem}_{digest}"
@@ -51,7 +54,8 @@ def _load_file(path: Path) -> ModuleType:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise AppNotFoundError(f"{path} cannot be imported as Python")
+        msg = f"{path} cannot be imported as Python"
+        raise AppNotFoundError(msg)
     _search_in(path.parent)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
@@ -70,10 +74,11 @@ def _load_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not name.startswith(error.name):
             raise  # The app's own import is broken: its traceback says where.
-        raise AppNotFoundError(
-            f"there is no module {name!r}; name it as you would import it from {Path.cwd()}, or give "
-            "the path of a file that ends in .py"
-        ) from error
+        msg = (
+            f"there is no module {name!r}; name it as you would import it from {Path.cwd()}, "
+            "or give the path of a file that ends in .py"
+        )
+        raise AppNotFoundError(msg) from error
 
 
 def _search_in(folder: Path) -> None:

@@ -51,7 +51,9 @@ class ThreadPool:
     async def run(self, attempt: Attempt) -> Any:
         """Run the attempt's function and return its value."""
         work = partial(_in_thread, attempt.definition.function, attempt)
-        return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+        return await anyio.to_thread.run_sync(
+            work, abandon_on_cancel=True, limiter=self._limiter
+        )
 
 
 def _in_thread(function: Callable[..., Any], attempt: Attempt) -> Any:
@@ -123,8 +125,8 @@ class ProcessPool:
         self._reports = ReportSocket(self._on_report)
         self._pool = KillablePool(
             max_workers=self._size,
-            # Not forked: a copy of this process's threads and connections would be no use to it.
-            context=multiprocessing.get_context("spawn"),
+            # Not forked: a copy of this process's threads and connections is no use to it.
+            context=multiprocessing.get_context("spawn"),  # pyright: ignore[reportArgumentType]
             initializer=child.start,
             initargs=[self._app_reference, self._reports.address, os.getpid()],
         )
@@ -145,4 +147,3 @@ def _value(answer: child.Answer) -> Raw:
 def _epitaph(error: ProcessExpired) -> str:
     code = getattr(error, "exitcode", None)
     return f"the child process that ran the attempt died (exit code {code})"
-

@@ -1,4 +1,4 @@
-"""What to write about an attempt: records, headers and dead letters as bytes; writes nothing."""
+"""What to write about an attempt: records, headers, dead letters as bytes; writes nothing."""
 
 from __future__ import annotations
 
@@ -129,7 +129,9 @@ class Recorder:
             )
         )
 
-    def waiting(self, attempt: Attempt, spent: int, error: ErrorInfo | None, delay_s: float) -> bytes:
+    def waiting(
+        self, attempt: Attempt, spent: int, error: ErrorInfo | None, delay_s: float
+    ) -> bytes:
         """Encode the running record of a job that waits for its next attempt.
 
         Args:

@@ -1,4 +1,4 @@
-"""Carry out an outcome: record first, acknowledge last; talks to the broker and decides nothing.
+"""Carry out an outcome: record first, acknowledge last; talks to the broker, never decides.
 
 Whatever happens between two steps, a crash included, the job is either found again by a
 redelivery or has its terminal record already.
@@ -23,9 +23,9 @@ from mesh.contract.events import Event, EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo
 from mesh.errors import BrokerError, PayloadTooLargeError
-from mesh.telemetry.metrics import WorkerMetrics
+from mesh.telemetry.metrics import TaskMetrics, WorkerMetrics
 from mesh.transport import frames
-from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiFault
+from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
 from mesh.transport.puller import ACK, NAK, nak_after
 from mesh.worker.attempt import Attempt
 from mesh.worker.failures import describe
@@ -79,6 +79,7 @@ class Settlement:
         self._on_settled = on_settled
         self._inline_bytes = client.settings.limits.payload_inline_bytes
         self._slow: set[asyncio.Task[None]] = set()
+        self._counted: dict[tuple[str, str], TaskMetrics] = {}
         self._is_closing = False
 
     def settle(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -121,6 +122,10 @@ class Settlement:
             return
         if fault is not None:
             self._metrics.fenced.inc()
+        else:
+            self._count(attempt).succeeded(
+                attempt.enqueued_at_ms, attempt.started_ms, attempt.finished_ms
+            )
         # Ack last: a crash here must repeat the job, not lose it.
         self._link.post(frames.signal(attempt.delivery.reply, ACK))
         self._on_settled(attempt)
@@ -133,22 +138,26 @@ class Settlement:
     async def _persist(self, attempt: Attempt, outcome: Outcome) -> None:
         """Try until it is done: an unreachable server must not turn into a lost outcome."""
         try:
-            while True:
-                try:
-                    await self._carry_out(attempt, outcome)
+            while (problem := await self._try(attempt, outcome)) is not None:
+                if isinstance(problem, PayloadTooLargeError):
+                    outcome = Failed(describe(problem, with_traceback=False))
+                    continue
+                log.warning(
+                    "an outcome could not be stored yet",
+                    extra={"job": attempt.job_id, "error": str(problem)},
+                )
+                if self._is_closing:
                     return
-                except PayloadTooLargeError as error:
-                    outcome = Failed(describe(error, with_traceback=False))
-                except BrokerError as error:
-                    log.warning(
-                        "an outcome could not be stored yet",
-                        extra={"job": attempt.job_id, "error": str(error)},
-                    )
-                    if self._is_closing:
-                        return
-                    await anyio.sleep(_TRY_AGAIN_S)
+                await anyio.sleep(_TRY_AGAIN_S)
         finally:
             self._on_settled(attempt)
+
+    async def _try(self, attempt: Attempt, outcome: Outcome) -> BrokerError | None:
+        try:
+            await self._carry_out(attempt, outcome)
+        except BrokerError as error:
+            return error
+        return None
 
     async def _carry_out(self, attempt: Attempt, outcome: Outcome) -> None:
         match outcome:
@@ -162,7 +171,8 @@ class Settlement:
                 await self._hand_back(attempt, delay_s)
             case Ended(state, reason):
                 record = self._recorder.end(attempt, state, reason=reason)
-                await self._finish(attempt, state, record)
+                if await self._finish(attempt, state, record):
+                    self._count(attempt).finished(state)
                 await self._dismiss(attempt)
             case AlreadyEnded(failure):
                 if failure is not None:
@@ -181,12 +191,18 @@ class Settlement:
             record = self._recorder.end(attempt, State.SUCCEEDED, result_ref=ref)
         else:
             record = self._recorder.success(attempt, value)
-        await self._finish(attempt, State.SUCCEEDED, record)
+        if await self._finish(attempt, State.SUCCEEDED, record):
+            self._count(attempt).succeeded(
+                attempt.enqueued_at_ms, attempt.started_ms, attempt.finished_ms
+            )
         await self._dismiss(attempt)
 
     async def _fail(self, attempt: Attempt, error: ErrorInfo) -> None:
         record = self._recorder.end(attempt, State.FAILED, error=error)
-        await self._finish(attempt, State.FAILED, record)
+        if await self._finish(attempt, State.FAILED, record):
+            counted = self._count(attempt)
+            counted.dead.inc()
+            counted.finished("failed")
         await self._bury(attempt, error)
         log.warning(
             "a job failed for good",
@@ -194,16 +210,18 @@ class Settlement:
         )
         await self._dismiss(attempt, keep_arguments=True)
 
-    async def _finish(self, attempt: Attempt, state: State, record: bytes) -> None:
-        """Write the terminal record; if there is one already, that one counts."""
+    async def _finish(self, attempt: Attempt, state: State, record: bytes) -> bool:
+        """Write the terminal record if there is none; say whether this one is it."""
         subject = self._names.result(record_id(attempt))
         block = self._recorder.result_block(attempt, state)
         try:
             await self._publisher.publish(subject, block, record)
-        except ApiFault as fault:
+        except ApiError as fault:
             if not _is_fenced(fault):
                 raise
             self._metrics.fenced.inc()
+            return False
+        return True
 
     async def _bury(self, attempt: Attempt, error: ErrorInfo) -> None:
         """Keep a dead letter; written once, however often it is tried."""
@@ -212,7 +230,7 @@ class Settlement:
         subject = self._names.dead(attempt.lane.queue, job_id)
         try:
             await self._publisher.publish(subject, block, attempt.delivery.data)
-        except ApiFault as fault:
+        except ApiError as fault:
             if not _is_fenced(fault):
                 raise
         self._announce(EventKind.DEAD, attempt, f"{error.type}: {error.message}"[:500])
@@ -221,6 +239,9 @@ class Settlement:
         record = self._recorder.waiting(attempt, attempt.number, error, delay_s)
         if not await self._write_progress(attempt, record):
             return  # Another worker has the job: say nothing more about it.
+        counted = self._count(attempt)
+        counted.retried.inc()
+        counted.ran(attempt.enqueued_at_ms, attempt.started_ms, attempt.finished_ms)
         self._announce(EventKind.RETRYING, attempt, f"{error.type}: {error.message}"[:500])
         if delay_s <= LONGEST_NAK_S:
             self._link.post(frames.signal(attempt.delivery.reply, nak_after(delay_s)))
@@ -261,7 +282,7 @@ class Settlement:
             receipt = await self._publisher.publish(
                 self._names.progress(record_id(attempt)), block, record
             )
-        except ApiFault as fault:
+        except ApiError as fault:
             if not _is_fenced(fault):
                 raise
             self._metrics.fenced.inc()
@@ -279,6 +300,15 @@ class Settlement:
         if envelope is not None and envelope.args_ref is not None and not keep_arguments:
             await self._client.payloads.remove(envelope.args_ref)
         self._link.post(frames.signal(attempt.delivery.reply, ACK))
+
+    def _count(self, attempt: Attempt) -> TaskMetrics:
+        # A foreign producer may name any task: only a known one may become a label.
+        task = attempt.task_name if hasattr(attempt, "definition") else "unknown"
+        key = (attempt.lane.queue, task)
+        counted = self._counted.get(key)
+        if counted is None:
+            counted = self._counted[key] = TaskMetrics(self._metrics, *key)
+        return counted
 
     def _announce(self, kind: EventKind, attempt: Attempt, message: str) -> None:
         if not self._client.settings.events.enabled:
@@ -300,4 +330,4 @@ class Settlement:
 
 
 def _is_fenced(fault: BrokerError) -> bool:
-    return isinstance(fault, ApiFault) and fault.err_code == WRONG_LAST_SEQUENCE
+    return isinstance(fault, ApiError) and fault.err_code == WRONG_LAST_SEQUENCE

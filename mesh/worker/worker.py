@@ -126,16 +126,22 @@ class Worker:
         try:
             await client.provisioner.ensure_lanes(self.queues)
         except NotProvisionedError as error:
-            raise NotProvisionedError(
+            msg = (
                 f"namespace {self._settings.namespace!r} is not set up on "
                 f"{self._settings.url}; run `mesh setup`"
-            ) from error
+            )
+            raise NotProvisionedError(msg) from error
 
     def _assemble(self, client: Client) -> Consumer:
         settings, worker = self._settings, self._settings.worker
         recorder = Recorder(settings, self.id, self._clock)
         intake = Intake(
-            self._app.tasks, settings, client.records, client.payloads, self._clock, self.id
+            tasks=self._app.tasks,
+            settings=settings,
+            records=client.records,
+            payloads=client.payloads,
+            clock=self._clock,
+            worker_id=self.id,
         )
         processes = ProcessPool(self._app_reference, worker.process_pool)
         self._stack.callback(processes.close)
@@ -149,7 +155,13 @@ class Worker:
             for priority in PRIORITIES
         ]
         consumer = Consumer(
-            client, lanes, worker.concurrency, intake, executor, keeper, self._metrics
+            client,
+            lanes=lanes,
+            slots=worker.concurrency,
+            intake=intake,
+            executor=executor,
+            keeper=keeper,
+            metrics=self._metrics,
         )
         consumer.settlement = Settlement(
             client, recorder, self._metrics, self._clock, consumer.settled

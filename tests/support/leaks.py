@@ -16,7 +16,8 @@ async def left_on_server(url: str) -> list[str]:
         reply = await connection.request("$JS.API.STREAM.NAMES", b"", timeout=5)
     finally:
         await connection.close()
-    return [f"stream {name}" for name in json.loads(reply.data).get("streams") or []]
+    names: list[str] = json.loads(reply.data).get("streams") or []
+    return [f"stream {name}" for name in names]
 
 
 def left_running(before: set[asyncio.Task[Any]]) -> list[asyncio.Task[Any]]:

@@ -1,8 +1,8 @@
-"""Run an app in a test: set up its namespace, run workers in this process, tear all down again."""
+"""Run an app in a test: set up its namespace, run workers here, tear all down again."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,11 +29,13 @@ class RunningApp:
         return await self.app.client()
 
     @asynccontextmanager
-    async def worker(self, **overrides: Any) -> AsyncIterator[Worker]:
+    async def worker(self, **overrides: Any) -> AsyncGenerator[Worker]:
         """Run a worker in this process; settings as dotted keys with ``__`` for the dot."""
         if overrides:
             await self.app.close()
-            self.app.override({key.replace("__", "."): value for key, value in overrides.items()})
+            self.app.override(
+                {key.replace("__", "."): value for key, value in overrides.items()}
+            )
         await self.app.setup()
         async with Worker(self.app, registry=CollectorRegistry()) as worker:
             yield worker
