@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_QUIET_S = 0.01
+
 WEIGHTS = {"critical": 30, "high": 10, "normal": 3, "low": 1}
 """Share of the slots each priority gets while all of them have jobs waiting."""
 
@@ -26,25 +28,28 @@ class Lane(Generic[T]):
         priority: The priority.
         weight: Its share while other lanes have jobs waiting too.
         asked: Jobs asked of the server and not yet come.
+        active_s: When it was last asked or sent a job.
         backlog: Jobs the server still held for this lane when it last sent one.
         line: Jobs that came and wait for a slot, with the time each came.
     """
 
-    __slots__ = ("_pulls", "_turn", "asked", "backlog", "line", "priority", "queue", "weight")
+    __slots__ = ("_pulls", "_turn", "active_s", "asked", "backlog", "line", "priority", "queue", "weight")
 
     def __init__(self, queue: str, priority: str, weight: int) -> None:
         self.queue = queue
         self.priority = priority
         self.weight = weight
         self.asked = 0
+        self.active_s = 0.0
         self.backlog = 0
         self.line: deque[tuple[T, float]] = deque()
         self._pulls: deque[tuple[int, float]] = deque()
         self._turn = 0.0
 
-    def ask(self, batch: int, deadline: float) -> None:
+    def ask(self, batch: int, now: float, deadline: float) -> None:
         """Note that jobs were asked for; what has not come by the deadline never will."""
         self.asked += batch
+        self.active_s = now
         self._pulls.append((batch, deadline))
 
     def forget(self) -> None:
@@ -65,6 +70,10 @@ class Lane(Generic[T]):
             self._pulls.popleft()
         if not self._pulls:
             self.asked = 0
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether the server was asked a while ago and still has no job to send."""
+        return self.asked > 0 and not self.line and now - self.active_s > _QUIET_S
 
     def __repr__(self) -> str:
         """Show what is asked for and what waits."""
@@ -98,6 +107,7 @@ class Feed(Generic[T]):
 
     def arrived(self, lane: Lane[T], job: T, now: float) -> bool:
         """Take in a job; say whether it may start now (its slot is taken then)."""
+        lane.active_s = now
         if lane.asked:
             lane.asked -= 1
         if self.running < self.slots and not self.waiting:
@@ -133,18 +143,24 @@ class Feed(Generic[T]):
         free = self.slots - self.running - self.waiting
         return free >= self._half and lane.asked * 2 <= free
 
-    def plan(self) -> list[tuple[Lane[T], int]]:
+    def plan(self, now: float) -> list[tuple[Lane[T], int]]:
         """Say how many jobs to ask of each lane.
 
         Lanes with a backlog share the free slots by weight; a lane without one may fill them all,
-        so that an urgent job is never kept waiting for a request.
+        so that an urgent job is never kept waiting for a request. In strict order a lane is asked
+        only when every more urgent one is quiet.
         """
         free = self.free
         if free <= 0:
             return []
         shares = self._shares(free)
         wishes: list[tuple[Lane[T], int]] = []
+        busiest = 0
         for lane in self.lanes:
+            if self._is_strict and lane.weight < busiest:
+                break
+            if not lane.is_quiet(now):
+                busiest = max(busiest, lane.weight)
             target = shares.get(id(lane), free)
             if lane.asked * 2 <= target and lane.asked < target:
                 wishes.append((lane, target - lane.asked))
@@ -152,11 +168,8 @@ class Feed(Generic[T]):
 
     def _shares(self, free: int) -> dict[int, int]:
         hungry = [lane for lane in self.lanes if lane.backlog]
-        if len(hungry) < 2:
+        if len(hungry) < 2 or self._is_strict:
             return {}
-        if self._is_strict:
-            first = hungry[0].weight
-            return {id(lane): free if lane.weight == first else 0 for lane in hungry}
         total = sum(lane.weight for lane in hungry)
         return {id(lane): max(1, free * lane.weight // total) for lane in hungry}
 

@@ -189,7 +189,7 @@ def _same(found: Any, wanted: Any) -> bool:
         parts = cast("dict[str, Any]", wanted)
         return all(_same(there.get(key), value) for key, value in parts.items())
     if isinstance(wanted, list):
-        has = cast("list[Any]", found) if isinstance(found, list) else []
-        wants = cast("list[Any]", wanted)
+        has: list[Any] = found if isinstance(found, list) else []
+        wants: list[Any] = wanted
         return len(has) == len(wants) and all(map(_same, has, wants))
     return found == wanted or (not found and not wanted)

@@ -126,15 +126,13 @@ class Attempt:
     @property
     def task_name(self) -> str:
         """The task's name, or nothing if the body could not be read."""
-        envelope = getattr(self, "envelope", None)
-        return envelope.task if envelope is not None else ""
+        return self.envelope.task if hasattr(self, "envelope") else ""
 
     @property
     def enqueued_at_ms(self) -> int:
         """When the job was enqueued, as its producer says, else as the server does."""
-        envelope = getattr(self, "envelope", None)
-        if envelope is not None and envelope.enqueued_at_ms:
-            return envelope.enqueued_at_ms
+        if hasattr(self, "envelope") and self.envelope.enqueued_at_ms:
+            return self.envelope.enqueued_at_ms
         return self.delivery.stored_at_ms
 
     def report(self, progress: Progress) -> None:

@@ -121,6 +121,11 @@ class Consumer:
         """Whether no job is in hand."""
         return not self.in_hand
 
+    @property
+    def running(self) -> int:
+        """How many slots are taken."""
+        return self._feed.running
+
     def settled(self, attempt: Attempt) -> None:
         """Forget an attempt for which nothing is left to do."""
         if self.in_hand.pop(attempt.delivery.reply, None) is None:
@@ -212,9 +217,9 @@ class Consumer:
             self._timer = None
         if self._is_draining or not self._client.connection.is_connected:
             return
-        deadline = self._loop.time() + PULL_EXPIRES_S + _PULL_GRACE_S
-        for lane, batch in self._feed.plan():
-            lane.ask(batch, deadline)
+        now = self._loop.time()
+        for lane, batch in self._feed.plan(now):
+            lane.ask(batch, now, now + PULL_EXPIRES_S + _PULL_GRACE_S)
             self._pullers[id(lane)].ask(batch)
 
     def _tick(self) -> None:

@@ -106,6 +106,11 @@ class Worker:
                 await self._client.connection.flush()
             await self._stack.aclose()
 
+    @property
+    def running(self) -> int:
+        """How many jobs run right now."""
+        return self._consumer.running
+
     async def until_empty(self) -> None:
         """Wait until the queues are empty and nothing runs or waits for a retry."""
         while True:

@@ -45,6 +45,11 @@ class RunningApp:
         client = await self.client()
         return await Shelf(client.connection, getattr(client.names, stream)).count()
 
+    async def purge(self, stream: str) -> None:
+        """Remove every message of a stream, named as in ``Names``."""
+        client = await self.client()
+        await client.connection.api(f"STREAM.PURGE.{getattr(client.names, stream)}")
+
     async def publish(self, subject: str, body: bytes) -> None:
         """Publish raw bytes, as a foreign producer would."""
         client = await self.client()
