@@ -28,6 +28,8 @@ from mesh.transport.publisher import Publisher
 RECHECK_S = 5.0
 """Pushes may be lost in a reconnect: a waiting reader looks for itself this often."""
 
+_FIRST_CHECK_S = 0.5
+
 
 class Records:
     """The records of one namespace.
@@ -87,16 +89,16 @@ class Records:
             record = await self.result(job_id)
             if record is not None:
                 return record
-            if not is_known:
-                await self.status(job_id)
+            limit_s = _FIRST_CHECK_S if is_known else 0.0
             with anyio.move_on_after(timeout_s):
                 while True:
-                    await hint.wait(RECHECK_S)
+                    await hint.wait(limit_s)
                     record = await self.result(job_id)
                     if record is not None:
                         return record
-                    if not hint.was_given:
+                    if not hint.was_given:  # Is there still something to wait for?
                         await self.status(job_id)
+                    limit_s = RECHECK_S
         raise ResultTimeoutError(job_id, timeout_s or 0.0)
 
     async def watch(self, job_id: str) -> AsyncIterator[JobStatus]:

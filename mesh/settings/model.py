@@ -108,7 +108,7 @@ class JobDefaults(_Section, frozen=True):
     retry_backoff: Backoff = "exponential"
     retry_max_delay_s: DurationOrZero = 600.0
     retry_jitter: Fraction = 0.1
-    result_ttl_s: Duration = 86_400.0
+    result_ttl_s: Duration = 604_800.0
     failure_ttl_s: Duration = 604_800.0
 
     @property

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
+from mesh.transport.incoming import FrameParser
+
 log = logging.getLogger("mesh.transport")
 
 Handler = Callable[[bytes, bytes, bytes, bytes], None]
@@ -28,6 +30,7 @@ class Link(Client):
 
     def __init__(self) -> None:
         super().__init__()
+        self._ps = FrameParser(self)
         self._handlers: dict[int, Handler] = {}
 
     async def listen(self, subject: str, handler: Handler) -> Subscription:
