@@ -120,9 +120,10 @@ class Connection:
     async def _check_server(self) -> None:
         version = self.link.connected_server_version
         if (version.major, version.minor) < OLDEST_SERVER:
+            found = f"{version.major}.{version.minor}.{version.patch}"
             needed = ".".join(map(str, OLDEST_SERVER))
             msg = (
-                f"the NATS server at {self._settings.url} is version {version}; mesh needs "
+                f"the NATS server at {self._settings.url} is version {found}; mesh needs "
                 f"{needed} or newer"
             )
             raise ServerUnfitError(msg)
