@@ -1,4 +1,4 @@
-"""An app whose tasks leave a line outside NATS, so that a test need not trust mesh's own books."""
+"""An app whose tasks leave a line outside NATS: a test need not trust mesh's own books."""
 
 from __future__ import annotations
 
