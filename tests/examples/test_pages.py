@@ -1,0 +1,70 @@
+"""The Python on the pages for users runs as it stands, against a real server and worker."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from mesh.settings.describing import Row, describe
+from mesh.settings.model import Settings
+from mesh.worker.loading import load_app
+from support.running import RunningApp
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/start/tasks-and-jobs.md")
+
+_BLOCK = re.compile(
+    r"(?P<inside><!-- inside an async function -->\n)?```python\n(?P<code>.*?)```", re.DOTALL
+)
+
+
+def program(page: Path) -> str:
+    """Put a page's blocks together: module code first, what stands inside a function after."""
+    outside: list[str] = []
+    inside: list[str] = []
+    for block in _BLOCK.finditer(page.read_text(encoding="utf-8")):
+        (inside if block["inside"] else outside).append(block["code"])
+    if inside:
+        outside.append(
+            "async def main() -> None:\n" + textwrap.indent("\n".join(inside), "    ")
+        )
+    return "\n\n".join(outside)
+
+
+@pytest.mark.parametrize("name", PAGES)
+async def test_the_code_on_a_page_runs(
+    mesh: RunningApp, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a reader copies from the page works, prints and all."""
+    file = tmp_path / f"{Path(name).stem.replace('-', '_')}_page.py"
+    file.write_text(program(ROOT / name), encoding="utf-8")
+    app = load_app(f"{file}:app")
+    settings = mesh.app.settings
+    app.override({"url": settings.url, "namespace": settings.namespace})
+    page = RunningApp(app)
+    main = next(iter(app.tasks)).function.__globals__["main"]
+    async with page.worker():
+        await main()
+        printed = capsys.readouterr().out
+    await app.close()
+
+    assert ("a.png at 300 px" if name == "README.md" else "order 7 confirmed") in printed
+
+
+def test_every_setting_is_on_the_settings_page() -> None:
+    """The reference names each setting with its default."""
+    page = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8")
+    rows = describe(Settings())
+
+    missing = [row.key for row in rows if f"`{row.key}`" not in page]
+    assert not missing, missing
+    wrong = [row.key for row in rows if _cells(row) not in page]
+    assert not wrong, wrong
+
+
+def _cells(row: Row) -> str:
+    default = f"`{row.value}`" if row.value else "none"
+    return f"| `{row.key}` | `{row.variable}` | {default} |"
