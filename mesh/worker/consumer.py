@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Sequence
 from functools import partial
 
@@ -67,7 +66,7 @@ class Consumer:
         self._timer: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._is_draining = False
-        self._cancelled: deque[str] = deque(maxlen=_REMEMBERED_CANCELS)
+        self._cancelled: dict[str, None] = {}  # A set that knows its oldest member.
         self._idle = asyncio.Event()
         self._idle.set()
         self.settlement: Settlement
@@ -183,7 +182,9 @@ class Consumer:
 
     def _on_cancel(self, subject: bytes, _reply: bytes, _data: bytes, _headers: bytes) -> None:
         job_id = subject[subject.rfind(b".") + 1 :].decode("utf-8", "replace")
-        self._cancelled.append(job_id)
+        self._cancelled[job_id] = None
+        if len(self._cancelled) > _REMEMBERED_CANCELS:
+            del self._cancelled[next(iter(self._cancelled))]
         for attempt in self.in_hand.values():
             if attempt.job_id == job_id:
                 attempt.stop("cancelled")

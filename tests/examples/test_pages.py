@@ -7,11 +7,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from support.running import RunningApp
 
 from mesh.settings.describing import Row, describe
 from mesh.settings.model import Settings
 from mesh.worker.loading import load_app
-from support.running import RunningApp
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/start/tasks-and-jobs.md")
