@@ -13,13 +13,13 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 from mesh.client.blocking import BlockingJob, Portal
 from mesh.client.client import Client
 from mesh.client.job import Job
-from mesh.client.task import Task
+from mesh.client.task import Stranger, Task, TaskDecorator
 from mesh.errors import BrokerError
 from mesh.identifiers import check_job_id
 from mesh.settings.loading import load
 from mesh.settings.model import Settings
 from mesh.tasks.context import JobContext
-from mesh.tasks.definition import Call, TaskDefinition, call_by_name
+from mesh.tasks.definition import Call, call_by_name
 from mesh.tasks.options import CallKeywords, CommonOptions, call_options
 from mesh.tasks.registry import Registry
 from mesh.transport.provisioner import Step
@@ -28,51 +28,29 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class TaskDecorator:
-    """What ``@app.task(...)`` returns: turns a function into a ``Task``."""
-
-    __slots__ = ("_app", "_keywords", "_name", "_pool")
-
-    def __init__(self, app: Mesh, name: str | None, pool: str | None, keywords: CommonOptions) -> None:
-        self._app = app
-        self._name = name
-        self._pool = pool
-        self._keywords = keywords
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[JobContext, P], Awaitable[R]], /
-    ) -> Task[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[Concatenate[JobContext, P], R], /) -> Task[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
-    def __call__(self, function: Callable[..., Any], /) -> Task[..., Any]:
-        """Register the function."""
-        definition = TaskDefinition(function, self._name, self._pool, self._keywords)
-        self._app.tasks.add(definition)
-        return Task(definition, self._app)
-
-
 class Mesh:
     """A job app: its tasks, its settings, its connections.
 
     Nothing is read or connected when it is made. Settings are read when first needed (command
-    line, then arguments, then ``MESH_*``, then the settings file, then defaults); each event loop
-    gets a connection when it first enqueues or asks.
+    line, then arguments, then ``MESH_*``, then the settings file, then defaults); each event
+    loop gets a connection when it first enqueues or asks.
 
     Args:
         url: Addresses of the NATS servers, separated by commas.
         namespace: The prefix of every subject, stream and bucket.
-        config: The settings file; None: ``MESH_CONFIG``, else what lies in the working directory.
+        config: The settings file; None: ``MESH_CONFIG``, else what lies in the working
+            directory.
         **arguments: Any other setting, nested as in the file: ``worker={"concurrency": 10}``.
 
     Attributes:
         tasks: The registered tasks, by name.
+        portal: The background loop of blocking calls.
         sync: The blocking twin, for scripts, views and notebooks.
     """
+
+    tasks: Registry
+    portal: Portal
+    sync: BlockingMesh
 
     def __init__(
         self,
@@ -116,6 +94,12 @@ class Mesh:
 
     @overload
     def task(
+        self, function: Callable[Concatenate[Stranger, P], Awaitable[R]], /
+    ) -> Task[..., R]: ...
+    @overload
+    def task(self, function: Callable[Concatenate[Stranger, P], R], /) -> Task[..., R]: ...
+    @overload
+    def task(
         self, function: Callable[Concatenate[JobContext, P], Awaitable[R]], /
     ) -> Task[P, R]: ...
     @overload
@@ -127,6 +111,8 @@ class Mesh:
     @overload
     def task(
         self,
+        function: None = None,
+        /,
         *,
         name: str | None = None,
         pool: str | None = None,
@@ -150,14 +136,15 @@ class Mesh:
             name: The name under which jobs ask for it; None: the function's own.
             pool: ``async``, ``thread`` or ``process``; None: async functions in the loop, plain
                 ones in a thread.
-            **keywords: ``queue, priority, timeout, retry, result_ttl, failure_ttl, expires, tags``.
+            **keywords: ``queue, priority, timeout, retry, result_ttl, failure_ttl, expires,
+                tags``.
 
         Raises:
             TaskDefinitionError: The function cannot be a task.
+            OptionError: An option is unknown, or its value cannot be.
             InvalidNameError: A name lies outside the grammar.
-            ValueError: A duration cannot be read.
         """
-        decorator = TaskDecorator(self, name, pool, keywords)
+        decorator = TaskDecorator(self, self.tasks, name, pool, keywords)
         return decorator if function is None else decorator(function)
 
     async def enqueue(self, call: Call[R]) -> Job[R]:
@@ -176,7 +163,8 @@ class Mesh:
             atomic: The server stores all or none; at most 1,000, none of them delayed.
 
         Raises:
-            ExceptionGroup: Some were not stored, or may not be; each with its error. The others are.
+            ExceptionGroup: Some were not stored, or may not be, each with its error; the others
+                are stored.
             EnqueueUnknownError: With ``atomic``: the batch was never confirmed.
             BrokerError: With ``atomic``: the batch was refused, and none is stored.
         """
@@ -184,7 +172,8 @@ class Mesh:
         outcomes = await client.enqueue_many(calls, atomic=atomic)
         errors = [outcome for outcome in outcomes if isinstance(outcome, BrokerError)]
         if errors:
-            raise ExceptionGroup(f"{len(errors):,} of {len(outcomes):,} jobs were not confirmed", errors)
+            message = f"{len(errors):,} of {len(outcomes):,} jobs were not confirmed"
+            raise ExceptionGroup(message, errors)
         get = self.client
         return [
             Job(str(job_id), get, call.definition, is_known=True)
@@ -207,12 +196,14 @@ class Mesh:
             **keywords: As for ``task.options``.
 
         Raises:
+            OptionError: An option is unknown, or its value cannot be.
             InvalidNameError: A name lies outside the grammar.
+            ArgumentsError: ``args`` is no list, or ``kwargs`` no dict.
             NotSerializableError: An argument cannot travel.
             EnqueueUnknownError: The server never confirmed the job.
         """
-        options = call_options(keywords)
-        return await self.enqueue(call_by_name(task, list(args), dict(kwargs or {}), options))
+        kwargs = {} if kwargs is None else kwargs
+        return await self.enqueue(call_by_name(task, args, kwargs, call_options(keywords)))
 
     def job(self, job_id: str) -> Job[Any]:
         """The handle of a job enqueued elsewhere.

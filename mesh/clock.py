@@ -1,4 +1,4 @@
-"""The one place that asks the system for the time, behind a protocol so that tests can hold it still."""
+"""The one place that asks the system for the time, behind a protocol that tests can replace."""
 
 from __future__ import annotations
 

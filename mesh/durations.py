@@ -1,51 +1,53 @@
-"""Durations as people write them: seconds as a number, a timedelta, or a text such as ``1h30m``."""
+"""Durations as people write them: seconds, a timedelta, or a text such as ``1h30m``."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
 
-_FORMS = "seconds as a number, a timedelta, or a text like '30s', '5m', '1h30m', '7d'"
+from mesh.errors import InvalidDurationError
 
 Duration = float | int | timedelta | str
 """Whatever ``seconds`` reads."""
 
+_FORMS = "seconds as a number, a timedelta, or a text like '30s', '5m', '1h30m', '7d'"
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*", re.ASCII)
+_PARTS = re.compile(f"(?:{_PART.pattern})+", re.ASCII)
+_TOO_LONG = 1e11
 
 
 def seconds(duration: Duration) -> float:
     """Read a duration as seconds.
 
     Args:
-        duration: A number of seconds, a timedelta, or a text like ``"90"``, ``"30s"``, ``"1h30m"``.
+        duration: A number of seconds, a timedelta, or a text like ``"90"``, ``"30s"``,
+            ``"1h30m"``.
 
     Raises:
-        ValueError: It is negative, not finite, or not a duration.
+        InvalidDurationError: It is no duration, or negative, or longer than 3,000 years.
     """
+    value = _read(duration)
+    if value is None or not 0 <= value < _TOO_LONG:
+        message = f"{duration!r} is not a duration; give {_FORMS}"
+        raise InvalidDurationError(message)
+    return float(value)
+
+
+def _read(duration: object) -> float | None:
     if isinstance(duration, timedelta):
-        value = duration.total_seconds()
-    elif isinstance(duration, str):
-        value = _read(duration)
-    elif isinstance(duration, bool):
-        raise ValueError(_refusal(duration))
-    else:
-        value = float(duration)
-    if not 0 <= value < 1e11:
-        raise ValueError(_refusal(duration))
-    return value
+        return duration.total_seconds()
+    if isinstance(duration, str):
+        return _read_text(duration.strip().lower())
+    if isinstance(duration, int | float) and not isinstance(duration, bool):
+        return duration
+    return None
 
 
-def _read(text: str) -> float:
-    compact = text.strip().lower().replace(" ", "")
-    if _NUMBER.fullmatch(compact):
-        return float(compact)
-    parts = _PART.findall(compact)
-    if not parts or "".join(number + unit for number, unit in parts) != compact:
-        raise ValueError(_refusal(text))
-    return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
-
-
-def _refusal(duration: object) -> str:
-    return f"{duration!r} is not a duration; give {_FORMS}"
+def _read_text(text: str) -> float | None:
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    if not _PARTS.fullmatch(text):
+        return None
+    return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _PART.findall(text))

@@ -1,15 +1,27 @@
-"""Every exception mesh raises on purpose; each message says what happened, to what, and what to do."""
+"""Every exception mesh raises on purpose; each says what happened, to what, and what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 
 class MeshError(Exception):
-    """Base of every error that mesh raises on purpose."""
+    """Base of every error that mesh raises on purpose; can be pickled and copied."""
+
+    def __reduce__(self) -> tuple[Callable[..., MeshError], tuple[Any, ...]]:
+        """Carry message and facts over as they are, whatever ``__init__`` takes."""
+        return _restored, (type(self), self.args, self.__dict__)
 
 
-# --- Configuration and names -------------------------------------------------------------------
+def _restored(kind: type[MeshError], args: tuple[Any, ...], facts: dict[str, Any]) -> MeshError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
+
+# --- Configuration and names ------------------------------------------------------------------
 
 
 class SettingsError(MeshError):
@@ -18,6 +30,8 @@ class SettingsError(MeshError):
     Attributes:
         faults: One sentence for each fault found.
     """
+
+    faults: tuple[str, ...]
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -31,8 +45,13 @@ class InvalidNameError(MeshError, ValueError):
     Attributes:
         kind: What the name was meant for, for example ``queue``.
         name: The name as given.
-        reason: The closed code of the fault: ``empty``, ``too-long``, ``bad-token``, ``unknown``.
+        reason: The closed code of the fault: ``empty``, ``too-long``, ``bad-token``,
+            ``unknown``.
     """
+
+    kind: str
+    name: str
+    reason: str
 
     def __init__(self, kind: str, name: str, reason: str, rule: str) -> None:
         self.kind = kind
@@ -42,15 +61,33 @@ class InvalidNameError(MeshError, ValueError):
         super().__init__(f"{kind} {shown!r} is refused ({reason}): {rule}")
 
 
+class InvalidDurationError(MeshError, ValueError):
+    """A value is not a duration."""
+
+
 class AppNotFoundError(MeshError):
     """The app reference given to a command does not lead to a ``Mesh`` object."""
 
 
-# --- Tasks and their arguments -----------------------------------------------------------------
+# --- Tasks and their arguments ----------------------------------------------------------------
 
 
 class TaskDefinitionError(MeshError, TypeError):
     """A function cannot become a task as it is declared."""
+
+
+class OptionError(MeshError, ValueError):
+    """An option of a task or a call is unknown or has a value that cannot be.
+
+    Attributes:
+        option: The option's name.
+    """
+
+    option: str
+
+    def __init__(self, option: str, why: str) -> None:
+        self.option = option
+        super().__init__(f"option {option!r} is refused: {why}")
 
 
 class UnknownTaskError(MeshError, LookupError):
@@ -61,10 +98,13 @@ class UnknownTaskError(MeshError, LookupError):
         nearest: The registered name most like it, or None.
     """
 
+    task: str
+    nearest: str | None
+
     def __init__(self, task: str, nearest: str | None = None) -> None:
         self.task = task
         self.nearest = nearest
-        hint = f"; did you mean {nearest!r}?" if nearest else ""
+        hint = f"; did you mean {nearest!r}?" if nearest else "."
         super().__init__(
             f"task {task!r} is not registered in this app{hint} "
             "Register it, or run a worker whose app has it."
@@ -78,6 +118,8 @@ class ArgumentsError(MeshError, TypeError):
         task: The task's name.
     """
 
+    task: str
+
     def __init__(self, task: str, why: str) -> None:
         self.task = task
         super().__init__(f"arguments of task {task!r} are refused: {why}")
@@ -87,20 +129,38 @@ class NotSerializableError(MeshError, TypeError):
     """A value cannot travel: neither JSON nor a type mesh can convert."""
 
 
+class ResultTypeError(MeshError, TypeError):
+    """A stored result does not fit the return annotation of its task.
+
+    Attributes:
+        task: The task's name.
+    """
+
+    task: str
+
+    def __init__(self, task: str, why: str) -> None:
+        self.task = task
+        super().__init__(
+            f"the result of task {task!r} does not fit its return annotation: {why}"
+        )
+
+
 class MalformedJobError(MeshError, ValueError):
     """A message in the job stream is not a job.
 
     Attributes:
-        reason: The closed code: ``not-json``, ``not-msgpack``, ``bad-shape``, ``unknown-version``,
-            ``unknown-content-type``.
+        reason: The closed code: ``not-json``, ``not-msgpack``, ``bad-shape``,
+            ``unknown-version``, ``unknown-content-type``.
     """
+
+    reason: str
 
     def __init__(self, reason: str, why: str) -> None:
         self.reason = reason
         super().__init__(f"the message is not a job ({reason}): {why}")
 
 
-# --- Reach -------------------------------------------------------------------------------------
+# --- Reach ------------------------------------------------------------------------------------
 
 
 class BrokerError(MeshError):
@@ -139,18 +199,21 @@ class EnqueueUnknownError(BrokerError):
     """The server never confirmed an enqueue: the job may or may not be stored.
 
     Attributes:
-        job_id: Ask for this job's status, or enqueue again with the same id: it is stored once.
+        job_id: Ask for this job's status, or enqueue again with the same id: it is stored
+            once.
     """
+
+    job_id: str
 
     def __init__(self, job_id: str, why: str) -> None:
         self.job_id = job_id
         super().__init__(
-            f"the fate of job {job_id!r} is unknown: {why}. It may be stored; enqueue again with the "
-            "same job id (it is stored once) or ask for its status."
+            f"the fate of job {job_id!r} is unknown: {why}. It may be stored; enqueue again "
+            "with the same job id (it is stored once) or ask for its status."
         )
 
 
-# --- Jobs --------------------------------------------------------------------------------------
+# --- Jobs -------------------------------------------------------------------------------------
 
 
 class JobNotFoundError(MeshError, LookupError):
@@ -159,6 +222,8 @@ class JobNotFoundError(MeshError, LookupError):
     Attributes:
         job_id: The id asked for.
     """
+
+    job_id: str
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
@@ -179,6 +244,8 @@ class ResultTimeoutError(MeshError, TimeoutError):
         job_id: The job waited for.
     """
 
+    job_id: str
+
     def __init__(self, job_id: str, seconds: float) -> None:
         self.job_id = job_id
         super().__init__(f"job {job_id!r} had not ended after {seconds:g} s; it goes on")
@@ -191,6 +258,9 @@ class JobEndedError(MeshError):
         job_id: The job.
         state: ``failed``, ``cancelled`` or ``expired``.
     """
+
+    job_id: str
+    state: str
 
     def __init__(self, job_id: str, state: str, why: str) -> None:
         self.job_id = job_id
@@ -207,7 +277,13 @@ class JobFailedError(JobEndedError):
         traceback: The traceback as text, may be empty.
     """
 
-    def __init__(self, job_id: str, error_type: str, error_message: str, traceback: str = "") -> None:
+    error_type: str
+    error_message: str
+    traceback: str
+
+    def __init__(
+        self, job_id: str, error_type: str, error_message: str, traceback: str = ""
+    ) -> None:
         self.error_type = error_type
         self.error_message = error_message
         self.traceback = traceback
@@ -240,7 +316,7 @@ class BlockingCallError(MeshError, RuntimeError):
     """A blocking call was made where it would stop the event loop that must answer it."""
 
 
-# --- The embedded server -----------------------------------------------------------------------
+# --- The embedded server ----------------------------------------------------------------------
 
 
 class ServerStartError(MeshError):

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import socket
+from collections.abc import Callable
 
 from mesh.clock import SYSTEM_CLOCK
 from mesh.errors import InvalidNameError
@@ -16,49 +17,47 @@ QUEUE_RULE = "1-64 characters: A-Z, a-z, 0-9, '_' or '-'"
 JOB_ID_RULE = "1-128 characters: A-Z, a-z, 0-9, '_', '-' or '='"
 TASK_RULE = "1-200 printable characters without spaces"
 
-_NAMESPACE = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
-_QUEUE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
-_JOB_ID = re.compile(r"[A-Za-z0-9_=-]+", re.ASCII)
+_is_namespace = re.compile(r"[a-z][a-z0-9_-]*").fullmatch
+_is_queue = re.compile(r"[A-Za-z0-9_-]+").fullmatch
+_is_job_id = re.compile(r"[A-Za-z0-9_=-]+").fullmatch
 
 
 def check_namespace(name: str) -> str:
     """Return the namespace, or raise ``InvalidNameError``."""
-    return _checked("namespace", name, _NAMESPACE, 32, NAMESPACE_RULE)
+    return _checked("namespace", name, _is_namespace, 32, NAMESPACE_RULE)
 
 
 def check_queue(name: str) -> str:
     """Return the queue's name, or raise ``InvalidNameError``."""
-    return _checked("queue", name, _QUEUE, 64, QUEUE_RULE)
+    return _checked("queue", name, _is_queue, 64, QUEUE_RULE)
 
 
 def check_job_id(name: str) -> str:
     """Return the job id, or raise ``InvalidNameError``."""
-    return _checked("job id", name, _JOB_ID, 128, JOB_ID_RULE)
+    return _checked("job id", name, _is_job_id, 128, JOB_ID_RULE)
 
 
 def check_task_name(name: str) -> str:
     """Return the task's name, or raise ``InvalidNameError``."""
-    if not name:
-        raise InvalidNameError("task", name, "empty", TASK_RULE)
-    if len(name) > 200:
-        raise InvalidNameError("task", name, "too-long", TASK_RULE)
-    if not name.isprintable() or " " in name:
-        raise InvalidNameError("task", name, "bad-token", TASK_RULE)
-    return name
+    return _checked("task", name, _is_task_name, 200, TASK_RULE)
 
 
-def _checked(kind: str, name: str, pattern: re.Pattern[str], longest: int, rule: str) -> str:
-    if not name:
-        raise InvalidNameError(kind, name, "empty", rule)
-    if len(name) > longest:
-        raise InvalidNameError(kind, name, "too-long", rule)
-    if pattern.fullmatch(name) is None:
-        raise InvalidNameError(kind, name, "bad-token", rule)
-    return name
+def _is_task_name(name: str) -> bool:
+    return name.isprintable() and " " not in name
+
+
+def _checked(
+    kind: str, name: object, grammar: Callable[[str], object], longest: int, rule: str
+) -> str:
+    if isinstance(name, str) and 0 < len(name) <= longest and grammar(name):
+        return name
+    text = str(name)
+    reason = "empty" if not text else "too-long" if len(text) > longest else "bad-token"
+    raise InvalidNameError(kind, text, reason, rule)
 
 
 class _IdSource:
-    """Ids that sort by time and never meet: milliseconds, a random part per process, a counter."""
+    """Ids that sort by time and never meet: milliseconds, a random part, a counter."""
 
     __slots__ = ("_count", "_process")
 

@@ -1,10 +1,12 @@
 """The smallest app: one task that greets.
 
-Run it:      mesh dev workers/hello.py:app
-Enqueue:     mesh enqueue greet --json '["Ada"]' --wait
+Serve it:    mesh dev workers/hello.py:app
+Ask it:      python workers/hello.py
 """
 
 from __future__ import annotations
+
+import asyncio
 
 from mesh import Mesh
 
@@ -22,3 +24,7 @@ async def main() -> None:
     async with app:
         job = await greet.enqueue("Ada")
         print(await job.result(timeout=10))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

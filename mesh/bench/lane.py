@@ -1,14 +1,16 @@
-"""The lane that is measured: hold it, let it go, see how far it is drained; asks the server alone."""
+"""The lane that is measured: hold it, let it go, see how far it is drained."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import anyio
 
 from mesh.bench.processes import BenchError
 from mesh.client.client import Client
+from mesh.clock import SYSTEM_CLOCK
 from mesh.contract import headers
 from mesh.contract.lifecycle import State
 from mesh.contract.subjects import consumer_name, kv_stream
@@ -18,6 +20,7 @@ from mesh.transport.puller import Delivery, Puller
 
 _POLL_S = 0.01
 _READY_LIMIT_S = 30.0
+_RESUME_AFTER_MS = 50
 # Longer than a job of a dead or stuck worker takes to come back.
 _STALLED_AFTER_S = 30.0
 _PAUSED_UNTIL = "2100-01-01T00:00:00Z"
@@ -53,9 +56,17 @@ class MeasuredLane:
             f"CONSUMER.PAUSE.{self.stream}.{self.consumer}", {"pause_until": _PAUSED_UNTIL}
         )
 
-    async def resume(self) -> None:
-        """Have it deliver again."""
-        await self._api(f"CONSUMER.PAUSE.{self.stream}.{self.consumer}")
+    async def resume(self) -> float:
+        """Have it deliver again; return when it will, on ``time.perf_counter``.
+
+        A pause that is lifted at once leaves waiting pulls asleep until they are renewed;
+        one that runs out wakes them.
+        """
+        now_ms = SYSTEM_CLOCK.now_ms()
+        start = time.perf_counter() + _RESUME_AFTER_MS / 1000
+        until = datetime.fromtimestamp((now_ms + _RESUME_AFTER_MS) / 1000, UTC).isoformat()
+        await self._api(f"CONSUMER.PAUSE.{self.stream}.{self.consumer}", {"pause_until": until})
+        return start
 
     async def record(self, job_id: str) -> Entry | None:
         """Read the terminal record of a job."""
@@ -94,9 +105,8 @@ class MeasuredLane:
             How many had one in a second; of a drain that stalled, as far as it came.
         """
         before = await self._bucket.count()
-        start = last_progress = time.perf_counter()
+        start = last_progress = await self.resume()
         stored = 0
-        await self.resume()
         while stored < jobs:
             now_stored = await self._bucket.count() - before
             now = time.perf_counter()
@@ -111,9 +121,11 @@ class MeasuredLane:
         return stored / max(last_progress - start, _POLL_S)
 
     async def until_empty(self) -> None:
-        """Wait until every job is acknowledged, as long as there is progress."""
+        """Wait until every job is acknowledged, but not for ever."""
         with anyio.move_on_after(_STALLED_AFTER_S):
-            while await self._jobs.count():
+            while True:
+                if not await self._jobs.count():
+                    return
                 await anyio.sleep(_POLL_S)
 
     async def succeeded(self) -> set[str]:
@@ -152,7 +164,7 @@ class MeasuredLane:
         return found
 
     async def clear(self) -> None:
-        """Forget every job and every record, so that the next drain starts from the same state."""
+        """Forget every job and every record: all drains start from the same state."""
         names = self._client.names
         for stream in (self.stream, self._results, names.events_stream, names.dead_stream):
             await self._api(f"STREAM.PURGE.{stream}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from mesh.errors import MeshError
 from mesh.server import watchdog
@@ -52,14 +52,12 @@ class Drainer:
                 # Ctrl-C at a terminal is for us: we stop it then.
                 start_new_session=True,
             )
-        # Even a kill -9 of this program leaves nothing behind.
-        self._watchdog = subprocess.Popen(
-            [
-                *(sys.executable, "-I", "-S", str(Path(watchdog.__file__))),
-                *(str(os.getpid()), str(self._process.pid)),
-            ],
-            start_new_session=True,
-        )
+        try:
+            self._watchdog = _start_watchdog(self._process.pid)
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
         return self
 
     def __exit__(
@@ -95,19 +93,29 @@ class Drainer:
             return
         said = self._log_path.read_text(encoding="utf-8", errors="replace").splitlines()
         last = "\n".join(said[-_LAST_LINES:]) or "(it said nothing)"
-        msg = f"{' '.join(self._command[:4])} ended with code {code} while it was measured:\n{last}"
+        command = " ".join(self._command[:4])
+        msg = f"{command} ended with code {code} while it was measured; it said:\n{last}"
         raise BenchError(msg)
 
 
+def _start_watchdog(pid: int) -> subprocess.Popen[bytes]:
+    """Have a process end with this program, even if that is killed."""
+    script = str(Path(watchdog.__file__))
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", script, str(os.getpid()), str(pid)],
+        start_new_session=True,
+    )
+
+
 def memory_mib(pid: int) -> float:
-    """The resident memory of a process and its children, in MiB; 0 if it cannot be told here."""
+    """The resident memory of a process and its children, in MiB; 0 if it is unknown."""
     try:
         psutil = import_module("psutil")
     except ImportError:
         return _memory_from_proc(pid)
-    process = psutil.Process(pid)
+    process: Any = psutil.Process(pid)
     family = [process, *process.children(recursive=True)]
-    return sum(member.memory_info().rss for member in family) / 2**20
+    return float(sum(member.memory_info().rss for member in family)) / 2**20
 
 
 def _memory_from_proc(pid: int) -> float:

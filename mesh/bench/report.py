@@ -12,19 +12,19 @@ class Report(Struct, frozen=True, kw_only=True):
     """The figures of one run; each is the median of its rounds.
 
     Attributes:
-        enqueue_per_s: Jobs that ``app.enqueue_many`` stored in a second, making the calls included.
+        enqueue_per_s: Jobs a second through ``app.enqueue_many``, the making of calls included.
         raw_enqueue_per_s: The same messages, published by the bare loop.
         enqueue_ratio: The median of what mesh reached of the bare loop, round by round.
         drain_per_s: Jobs that one worker brought to a stored result in a second.
         raw_drain_per_s: The same exchange, by the bare loop.
         drain_ratio: The median of what mesh reached of the bare loop, round by round.
-        roundtrip_p50_ms: From before ``enqueue`` to after ``result``, one job at a time: the median.
-        roundtrip_p99_ms: The same: 99 of 100 were at least as quick.
+        roundtrip_p50_ms: From ``enqueue`` to the end of ``result``, job by job: the median.
+        roundtrip_p99_ms: The same; 99 of 100 were at least as quick.
         raw_roundtrip_p50_ms: The same exchange, by bare loops: the median.
         worker_rss_mib: Memory of the worker's process after a drain.
-        startup_to_first_job_ms: From the start of the worker's process to its first stored result.
+        startup_to_first_job_ms: From the start of the worker's process to its first result.
         jobs: How many jobs each drain had.
-        missing_results: Of all jobs that mesh took in, how many have no record that says succeeded.
+        missing_results: Of all jobs of mesh, how many have no record that says succeeded.
     """
 
     enqueue_per_s: float

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
+import inspect
+import logging
 import os
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -14,10 +18,12 @@ from mesh.client.status import JobStatus
 from mesh.durations import Duration
 from mesh.errors import BlockingCallError
 
-R = TypeVar("R")
+log: logging.Logger = logging.getLogger("mesh.client")
+
+R_co = TypeVar("R_co", covariant=True)
 V = TypeVar("V")
 
-_STOP_LIMIT_S = 5.0
+_STOP_LIMIT_S = 10.0
 
 
 class Portal:
@@ -29,76 +35,115 @@ class Portal:
 
     def __init__(self, on_stop: Callable[[], Awaitable[None]]) -> None:
         self._on_stop = on_stop
+        self._thread: _LoopThread | None = None
+        self.renew_lock()
+        _portals.add(self)
+
+    def renew_lock(self) -> None:
+        """Make a new lock: in a forked child the old one may be held for ever."""
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._pid = 0
 
     def call(self, work: Awaitable[V]) -> V:
         """Have the background loop do something and wait for it.
 
         Raises:
-            BlockingCallError: The call came from the background loop itself.
+            BlockingCallError: The call came from the background loop itself, or the app was
+                closed while it waited.
         """
-        loop = self._running()
-        if threading.current_thread() is self._thread:
-            raise BlockingCallError(
-                "a blocking call inside the loop that must answer it would wait for ever; use the "
-                "async method of the same name"
-            )
-        future = asyncio.run_coroutine_threadsafe(_awaited(work), loop)
+        try:
+            future = self._submit(work)
+        except BaseException:
+            if inspect.iscoroutine(work):
+                work.close()
+            raise
         try:
             return future.result()
+        except concurrent.futures.CancelledError as error:
+            message = "the app was closed while this call waited for it"
+            raise BlockingCallError(message) from error
         except BaseException:
             future.cancel()  # An interrupted caller leaves nothing running behind.
             raise
 
     def stop(self) -> None:
-        """Close the connection and end the thread; the next call starts both again."""
+        """Close the connection and end the thread; the next call starts both again.
+
+        Raises:
+            BlockingCallError: The call came from the background loop itself.
+        """
         with self._lock:
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is None or thread is None or self._pid != os.getpid() or not thread.is_alive():
-            return
-        closing = asyncio.run_coroutine_threadsafe(_awaited(self._on_stop()), loop)
+            thread = self._thread
+            if thread is None or not thread.is_alive:
+                return
+            thread.check_caller()
+            self._thread = None
+            atexit.unregister(self.stop)
+            closing = asyncio.run_coroutine_threadsafe(_awaited(self._on_stop()), thread.loop)
         try:
             closing.result(_STOP_LIMIT_S)
+        except TimeoutError:
+            log.warning("the connection of blocking calls did not close in time; it is dropped")
         finally:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(_STOP_LIMIT_S)
+            thread.end()
 
-    def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None or self._pid != os.getpid():
-                self._start()
-            assert self._loop is not None
-            return self._loop
+    def _submit(self, work: Awaitable[V]) -> concurrent.futures.Future[V]:
+        with self._lock:  # Held until the call is queued: a loop that is stopped takes no more.
+            if self._thread is None or not self._thread.is_alive:
+                self._thread = _LoopThread()
+                atexit.register(self.stop)
+            self._thread.check_caller()
+            return asyncio.run_coroutine_threadsafe(_awaited(work), self._thread.loop)
 
-    def _start(self) -> None:
-        self._loop = asyncio.new_event_loop()
+
+class _LoopThread:
+    """A thread that runs a loop until it is told to end."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
         self._pid = os.getpid()
         # A daemon, or a script that never says goodbye would hang at its end.
-        self._thread = threading.Thread(
-            target=_run, args=(self._loop,), name="mesh-blocking", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="mesh-blocking", daemon=True)
         self._thread.start()
-        atexit.register(self.stop)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs, and in this process: a forked child has no copy of it."""
+        return self._pid == os.getpid() and self._thread.is_alive()
+
+    def check_caller(self) -> None:
+        """Raise if this very thread is the one that calls."""
+        if threading.current_thread() is self._thread:
+            message = (
+                "a blocking call inside the loop that must answer it would wait for ever; use "
+                "the async method of the same name"
+            )
+            raise BlockingCallError(message)
+
+    def end(self) -> None:
+        """Cancel what still runs, and wait for the thread to be gone."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(_STOP_LIMIT_S)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+            runner.get_loop().run_forever()  # Leaving the runner cancels what is left.
 
 
 async def _awaited(work: Awaitable[V]) -> V:
     return await work
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+def _renew_locks() -> None:
+    for portal in _portals:
+        portal.renew_lock()
 
 
-class BlockingJob(Generic[R]):
+_portals: weakref.WeakSet[Portal] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
+class BlockingJob(Generic[R_co]):
     """The blocking twin of ``Job``: the same names, safe from any thread.
 
     Attributes:
@@ -107,7 +152,9 @@ class BlockingJob(Generic[R]):
 
     __slots__ = ("_job", "_portal", "id")
 
-    def __init__(self, job: Job[R], portal: Portal) -> None:
+    id: str
+
+    def __init__(self, job: Job[R_co], portal: Portal) -> None:
         self.id = job.id
         self._job = job
         self._portal = portal
@@ -116,7 +163,7 @@ class BlockingJob(Generic[R]):
         """Say where the job is; see ``Job.status``."""
         return self._portal.call(self._job.status())
 
-    def result(self, timeout: Duration | None = None) -> R:
+    def result(self, timeout: Duration | None = None) -> R_co:
         """Wait for the job to end and return what its task returned; see ``Job.result``."""
         return self._portal.call(self._job.result(timeout))
 

@@ -53,7 +53,7 @@ class Client:
         self.connection = Connection(settings, name)
         self.provisioner = Provisioner(self.connection, self.topology)
         self.payloads = Payloads(self.connection)
-        self.records = Records(self.connection, self.names)
+        self.records = Records(self.connection, self.names, has_replicas=settings.replicas > 1)
         self.publisher: Publisher
         self._maker = MessageMaker(settings, self.names, clock)
         self._clock = clock

@@ -13,12 +13,12 @@ from mesh.client.status import JobStatus
 from mesh.durations import Duration, seconds
 from mesh.tasks.definition import TaskDefinition
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 GetClient = Callable[[], Awaitable[Client]]
 
 
-class Job(Generic[R]):
+class Job(Generic[R_co]):
     """A job that was enqueued, or one looked up by its id.
 
     Attributes:
@@ -26,6 +26,8 @@ class Job(Generic[R]):
     """
 
     __slots__ = ("_client", "_definition", "_is_known", "id")
+
+    id: str
 
     def __init__(
         self,
@@ -50,11 +52,12 @@ class Job(Generic[R]):
         client = await self._client()
         return await client.status(self.id)
 
-    async def result(self, timeout: Duration | None = None) -> R:
+    async def result(self, timeout: Duration | None = None) -> R_co:
         """Wait for the job to end and return what its task returned.
 
         Args:
-            timeout: How long to wait, for example ``30`` or ``"5m"``; None: as long as it takes.
+            timeout: How long to wait, for example ``30`` or ``"5m"``; None: as long as it
+                takes.
 
         Raises:
             ResultTimeoutError: It had not ended in time; it goes on.
@@ -62,11 +65,13 @@ class Job(Generic[R]):
             JobCancelledError: It was cancelled.
             JobExpiredError: It was not started in time.
             JobNotFoundError: It is not known here.
+            ResultTypeError: The result does not fit the task's return annotation.
         """
         client = await self._client()
         limit = None if timeout is None else seconds(timeout)
         value = await client.result(self.id, limit, is_known=self._is_known)
-        return self._read(value)
+        result: R_co = self._read(value)
+        return result
 
     async def watch(self) -> AsyncIterator[JobStatus]:
         """Follow the job: its status now and after every change, until it has ended.

@@ -86,7 +86,12 @@ class MessageMaker:
         self, call: Call[Any], own: TaskOptions, args_ref: PayloadRef | None, now: int
     ) -> bytes:
         overrides = call.options
-        if overrides is NO_OVERRIDES and own.expires_s is None and args_ref is None and not own.tags:
+        if (
+            overrides is NO_OVERRIDES
+            and own.expires_s is None
+            and args_ref is None
+            and not own.tags
+        ):
             plain = Envelope(call.task, Raw(call.args), Raw(call.kwargs), enqueued_at_ms=now)
             return envelope.encode(plain)
         expires_s = overrides.expires_s if overrides.expires_s is not None else own.expires_s

@@ -40,10 +40,10 @@ class Records:
 
     publisher: Publisher
 
-    def __init__(self, connection: Connection, names: Names) -> None:
+    def __init__(self, connection: Connection, names: Names, *, has_replicas: bool) -> None:
         self._link = connection.link
         self._names = names
-        self._results = Bucket(connection, names.results_bucket)
+        self._results = Bucket(connection, names.results_bucket, has_replicas=has_replicas)
         self._progress = Bucket(connection, names.progress_bucket)
         self._jobs = Shelf(connection, names.jobs_stream)
         self._delayed = Shelf(connection, names.delayed_stream)
@@ -51,8 +51,8 @@ class Records:
 
     async def result(self, job_id: str) -> ResultRecord | None:
         """Read the terminal record; None if the job has not ended, or the record expired."""
-        entry = await self._results.read(job_id)
-        return None if entry is None else records.read_result(entry.value)
+        value = await self._results.value(job_id, self.publisher)
+        return None if value is None else records.read_result(value)
 
     async def progress(self, job_id: str) -> tuple[records.ProgressRecord, int] | None:
         """Read the running record and its revision; None if there is none."""

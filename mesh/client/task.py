@@ -1,17 +1,36 @@
-"""A task as its users hold it: call it, enqueue it, with its parameters and result type known."""
+"""A task as its users hold it: call it, enqueue it, with its parameters and result known."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Unpack,
+    final,
+    overload,
+)
 
 from mesh.client.blocking import BlockingJob, Portal
 from mesh.client.job import Job
+from mesh.tasks.context import JobContext
 from mesh.tasks.definition import Call, TaskDefinition
-from mesh.tasks.options import NO_OVERRIDES, CallKeywords, CallOptions, call_options
+from mesh.tasks.options import (
+    NO_OVERRIDES,
+    CallKeywords,
+    CallOptions,
+    CommonOptions,
+    call_options,
+)
+from mesh.tasks.registry import Registry
 
 P = ParamSpec("P")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class Enqueuer(Protocol):
@@ -27,7 +46,7 @@ class Enqueuer(Protocol):
         ...
 
 
-class Task(Generic[P, R]):
+class Task(Generic[P, R_co]):
     """A registered task.
 
     Calling it runs the function here and now; ``enqueue`` has a worker run it.
@@ -39,10 +58,13 @@ class Task(Generic[P, R]):
 
     __slots__ = ("_app", "definition", "sync")
 
+    definition: TaskDefinition
+    sync: BlockingTask[P, R_co]
+
     def __init__(self, definition: TaskDefinition, app: Enqueuer) -> None:
         self.definition = definition
         self._app = app
-        self.sync: BlockingTask[P, R] = BlockingTask(self, app)
+        self.sync = BlockingTask(self, app)
 
     @property
     def name(self) -> str:
@@ -58,7 +80,7 @@ class Task(Generic[P, R]):
         """Run the function here, as if it were no task."""
         return self.definition.function(*args, **kwargs)
 
-    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]:
         """Have a worker run the task with these arguments; return once the server has the job.
 
         Raises:
@@ -70,7 +92,7 @@ class Task(Generic[P, R]):
         """
         return await self._app.enqueue(self.s(*args, **kwargs))
 
-    def s(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> Call[R_co]:
         """Prepare a call for ``enqueue_many`` (a task signature).
 
         Raises:
@@ -79,22 +101,22 @@ class Task(Generic[P, R]):
         """
         return self.prepare(args, kwargs, NO_OVERRIDES)
 
-    def options(self, **keywords: Unpack[CallKeywords]) -> TaskWithOptions[P, R]:
-        """Say something different for the next call: ``await t.options(delay="5m").enqueue(1)``.
+    def options(self, **keywords: Unpack[CallKeywords]) -> TaskWithOptions[P, R_co]:
+        """Say something different for the next call: ``t.options(delay="5m").enqueue(1)``.
 
         Args:
-            **keywords: ``queue, priority, timeout, retry, result_ttl, failure_ttl, expires, delay,
-                eta, job_id, tags, meta``.
+            **keywords: ``queue, priority, timeout, retry, result_ttl, failure_ttl, expires,
+                delay, eta, job_id, tags, meta``.
 
         Raises:
+            OptionError: One is unknown, or its value cannot be.
             InvalidNameError: A name lies outside the grammar.
-            ValueError: A duration or time cannot be read.
         """
         return TaskWithOptions(self, self._app, call_options(keywords))
 
     def prepare(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
-    ) -> Call[R]:
+    ) -> Call[R_co]:
         """Check and encode arguments."""
         definition = self.definition
         encoded, named = definition.signature.encode(args, kwargs)
@@ -105,7 +127,7 @@ class Task(Generic[P, R]):
         return f"<Task {self.name}>"
 
 
-class TaskWithOptions(Generic[P, R]):
+class TaskWithOptions(Generic[P, R_co]):
     """A task with what the next call says differently.
 
     Attributes:
@@ -114,31 +136,84 @@ class TaskWithOptions(Generic[P, R]):
 
     __slots__ = ("_app", "_options", "_task", "sync")
 
-    def __init__(self, task: Task[P, R], app: Enqueuer, options: CallOptions) -> None:
+    sync: BlockingTask[P, R_co]
+
+    def __init__(self, task: Task[P, R_co], app: Enqueuer, options: CallOptions) -> None:
         self._task = task
         self._app = app
         self._options = options
-        self.sync: BlockingTask[P, R] = BlockingTask(self, app)
+        self.sync = BlockingTask(self, app)
 
-    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R_co]:
         """Have a worker run the task with these arguments; see ``Task.enqueue``."""
         return await self._app.enqueue(self.s(*args, **kwargs))
 
-    def s(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> Call[R_co]:
         """Prepare a call for ``enqueue_many``."""
         return self._task.prepare(args, kwargs, self._options)
 
 
-class BlockingTask(Generic[P, R]):
+class BlockingTask(Generic[P, R_co]):
     """The blocking twin of a task, safe from any thread."""
 
     __slots__ = ("_app", "_task")
 
-    def __init__(self, task: Task[P, R] | TaskWithOptions[P, R], app: Enqueuer) -> None:
+    def __init__(self, task: Task[P, R_co] | TaskWithOptions[P, R_co], app: Enqueuer) -> None:
         self._task = task
         self._app = app
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> BlockingJob[R]:
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> BlockingJob[R_co]:
         """Have a worker run the task with these arguments; see ``Task.enqueue``."""
         job = self._app.portal.call(self._app.enqueue(self._task.s(*args, **kwargs)))
         return BlockingJob(job, self._app.portal)
+
+
+class TaskDecorator:
+    """What ``@app.task(...)`` returns: turns a function into a ``Task``."""
+
+    __slots__ = ("_app", "_keywords", "_name", "_pool", "_tasks")
+
+    def __init__(
+        self,
+        app: Enqueuer,
+        tasks: Registry,
+        name: str | None,
+        pool: str | None,
+        keywords: CommonOptions,
+    ) -> None:
+        self._app = app
+        self._tasks = tasks
+        self._name = name
+        self._pool = pool
+        self._keywords = keywords
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Stranger, P], Awaitable[R]], /
+    ) -> Task[..., R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Stranger, P], R], /) -> Task[..., R]: ...
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[JobContext, P], Awaitable[R]], /
+    ) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[JobContext, P], R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    def __call__(self, function: Callable[..., Any], /) -> Task[..., Any]:
+        """Register the function."""
+        definition = TaskDefinition(function, self._name, self._pool, self._keywords)
+        self._tasks.add(definition)
+        return Task(definition, self._app)
+
+
+@final
+class Stranger:
+    """Only for type checkers: a type that no function asks for.
+
+    A function whose first parameter takes even this one takes anything: it is ``Any``,
+    ``object`` or not annotated. It must not be mistaken for one that asks for the context.
+    """

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from mesh.contract import headers
 from mesh.errors import MalformedJobError
@@ -25,47 +25,91 @@ def _no_kwargs() -> Raw:
     return _RAW_MAP
 
 
+Seconds = Annotated[float, Meta(ge=0, le=1e11)]
+"""A duration, at most some 3,000 years, so that no sum with a time runs over."""
+
+Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
+"""A moment as milliseconds since the epoch, up to the end of the year 9999; 0: not known."""
+
+Version = Annotated[int, Meta(extra_json_schema={"const": VERSION})]
+"""Checked apart from the shape, so that an unknown version is said to be one."""
+
+Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+TaskName = Annotated[
+    str, Meta(min_length=1, max_length=200, extra_json_schema={"pattern": r"^\S+$"})
+]
+Arguments = Annotated[Raw, Meta(extra_json_schema={"type": "array"})]
+NamedArguments = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
+
+
 class Retry(Struct, frozen=True, omit_defaults=True, gc=False):
     """When a failed attempt is followed by another.
 
-    ``max_retries`` counts attempts after the first. The n-th wait is ``delay_s`` (``fixed``),
-    ``n * delay_s`` (``linear``), ``2 ** (n - 1) * delay_s`` (``exponential``), or the n-th of
-    ``delays_s`` (the last one repeats); at most ``max_delay_s``, spread by ``jitter`` (a fraction).
+    Attributes:
+        max_retries: How many attempts may follow the first.
+        backoff: How the wait grows: before the n-th retry it is ``delay_s`` (``fixed``),
+            ``n * delay_s`` (``linear``) or ``2 ** (n - 1) * delay_s`` (``exponential``).
+        delay_s: The wait before the first retry.
+        max_delay_s: The longest wait.
+        jitter: The part of each wait that is left to chance.
+        delays_s: The waits, one by one, instead of ``backoff``; the last one repeats.
     """
 
-    max_retries: int = 3
-    backoff: str = "exponential"
-    delay_s: float = 1.0
-    max_delay_s: float = 600.0
-    jitter: float = 0.1
-    delays_s: tuple[float, ...] = ()
+    max_retries: Count = 3
+    backoff: Literal["exponential", "fixed", "linear"] = "exponential"
+    delay_s: Seconds = 1.0
+    max_delay_s: Seconds = 600.0
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    delays_s: tuple[Seconds, ...] = ()
 
 
 class PayloadRef(Struct, frozen=True, omit_defaults=True, gc=False):
-    """Where a value lies that is too large for a message: an object bucket and a name in it."""
+    """Where a value lies that is too large for a message.
+
+    Attributes:
+        bucket: The object bucket.
+        name: The object's name in it.
+        size: Its size in bytes.
+    """
 
     bucket: str
     name: str
-    size: int
+    size: Annotated[int, Meta(ge=0)]
 
 
 class Envelope(Struct, frozen=True, omit_defaults=True):
     """The body of a job message. Only ``task`` is required; unknown fields are ignored.
 
-    Times are milliseconds since the epoch, durations are seconds. Options left out are the
-    task's own, as the worker knows them.
+    Times are milliseconds since the epoch, durations are seconds. An option that is left out is
+    the task's own, as the worker knows it.
+
+    Attributes:
+        task: The name of the task to run.
+        args: The positional arguments.
+        kwargs: The named arguments.
+        v: The version of this format; a worker refuses one that it does not know.
+        enqueued_at_ms: When the job was enqueued; 0: when the server stored it.
+        timeout_s: How long one attempt may run.
+        retry: What follows a failed attempt.
+        result_ttl_s: How long the record of a job that succeeded is kept.
+        failure_ttl_s: How long the record of a job that did not succeed is kept.
+        expires_at_ms: A job that has not started by then ends as ``expired``.
+        args_ref: Where the arguments lie, instead of ``args`` and ``kwargs``: an object of the
+            namespace's payload bucket that holds JSON with these two fields.
+        tags: Words to find the job by.
+        meta: What the producer wants the task to know besides its arguments.
     """
 
-    task: str
-    args: Raw = msgspec.field(default_factory=_no_args)
-    kwargs: Raw = msgspec.field(default_factory=_no_kwargs)
-    v: int = VERSION
-    enqueued_at_ms: int = 0
-    timeout_s: float | None = None
+    task: TaskName
+    args: Arguments = msgspec.field(default_factory=_no_args)
+    kwargs: NamedArguments = msgspec.field(default_factory=_no_kwargs)
+    v: Version = VERSION
+    enqueued_at_ms: Millis = 0
+    timeout_s: Seconds | None = None
     retry: Retry | None = None
-    result_ttl_s: float | None = None
-    failure_ttl_s: float | None = None
-    expires_at_ms: int | None = None
+    result_ttl_s: Seconds | None = None
+    failure_ttl_s: Seconds | None = None
+    expires_at_ms: Millis | None = None
     args_ref: PayloadRef | None = None
     tags: tuple[str, ...] = ()
     meta: dict[str, str] = {}
@@ -96,21 +140,20 @@ def decode(body: bytes, content_type: str = headers.JSON) -> Envelope:
         raise MalformedJobError(_reason(body, content_type), str(error)) from error
     if envelope.v != VERSION:
         why = f"version {envelope.v} is not {VERSION}, the one this worker reads"
-        raise MalformedJobError("unknown-version", why)
+        raise MalformedJobError(reason="unknown-version", why=why)
     return envelope
 
 
 def _as_json(body: bytes, content_type: str) -> bytes:
     if content_type != headers.MSGPACK:
         why = f"{headers.CONTENT_TYPE} {content_type!r} is neither json nor msgpack"
-        raise MalformedJobError("unknown-content-type", why)
+        raise MalformedJobError(reason="unknown-content-type", why=why)
     value = _msgpack_any.decode(body)
     try:
         return _json_encoder.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise MalformedJobError(
-            "bad-shape", f"msgpack that JSON cannot say: {error}"
-        ) from error
+        why = f"msgpack that JSON cannot say: {error}"
+        raise MalformedJobError(reason="bad-shape", why=why) from error
 
 
 def _reason(body: bytes, content_type: str) -> str:

@@ -7,6 +7,9 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
+from mesh.contract.envelope import Version
+from mesh.contract.records import Moment, Number
+
 
 class EventKind(StrEnum):
     """What happened to a job; the kind is a token of the event's subject."""
@@ -18,22 +21,35 @@ class EventKind(StrEnum):
 
 
 REPUBLISHED: frozenset[EventKind] = frozenset({EventKind.ENQUEUED, EventKind.FINISHED})
-"""Kinds the server itself emits, from the job stream and the results bucket: headers, no body."""
+"""Kinds the server emits by itself when it stores a job or a result: headers, no body."""
 
 
 class Event(Struct, frozen=True, omit_defaults=True):
-    """The body of an event that a worker publishes."""
+    """The body of an event that a worker publishes; the server's own events have headers only.
+
+    Attributes:
+        kind: What happened.
+        job_id: The job.
+        at_ms: When, in milliseconds since the epoch.
+        task: The task's name.
+        queue: The job's queue.
+        priority: The job's priority.
+        attempt: Number of the attempt it is about, from 1.
+        worker: The worker that says so.
+        message: More about it, for people.
+        v: The version of this format.
+    """
 
     kind: EventKind
     job_id: str
-    at_ms: int
+    at_ms: Moment
     task: str = ""
     queue: str = ""
     priority: str = ""
-    attempt: int = 0
+    attempt: Number = 0
     worker: str = ""
     message: str = ""
-    v: int = 1
+    v: Version = 1
 
 
 encode = msgspec.json.Encoder().encode

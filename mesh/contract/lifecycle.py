@@ -36,6 +36,22 @@ class Priority(StrEnum):
 PRIORITIES: tuple[Priority, ...] = tuple(Priority)
 """All priorities, the most urgent first."""
 
+MEANING: dict[State, str] = {
+    State.SCHEDULED: "The server holds it until it is due.",
+    State.AWAITING: "It waits for other jobs to end.",
+    State.PENDING: "It lies in its queue, ready to run.",
+    State.RUNNING: "A worker has it and holds its lease.",
+    State.RETRYING: "Its last attempt failed; it waits for the next.",
+    State.SUCCEEDED: "Its task returned.",
+    State.FAILED: "It failed for good, and a dead letter is kept.",
+    State.CANCELLED: "Somebody called it off before it ended.",
+    State.EXPIRED: "It was not started in time.",
+}
+"""What each state says of a job."""
+
+STARTS: tuple[State, ...] = (State.SCHEDULED, State.AWAITING, State.PENDING)
+"""The states a job can be born in."""
+
 TERMINAL: frozenset[State] = frozenset(
     {State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED}
 )

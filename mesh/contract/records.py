@@ -1,12 +1,14 @@
-"""What is stored about a job: its terminal record, its running record, its error, its dead letter."""
+"""What is stored about a job: its terminal record, its running record, its dead letter."""
 
 from __future__ import annotations
 
-import msgspec
-from msgspec import Raw, Struct
+from typing import Annotated
 
-from mesh.contract.envelope import PayloadRef
-from mesh.contract.lifecycle import State
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from mesh.contract.envelope import PayloadRef, Version
+from mesh.contract.lifecycle import PRIORITIES, TERMINAL, State
 
 _NULL = Raw(b"null")
 
@@ -15,8 +17,25 @@ def _null() -> Raw:
     return _NULL
 
 
+# Said to readers by the schemas and not checked when a record is read: one that is slightly
+# wrong tells more than an error.
+Moment = Annotated[int, Meta(extra_json_schema={"minimum": 0})]
+Number = Annotated[int, Meta(extra_json_schema={"minimum": 0})]
+PriorityOrNothing = Annotated[str, Meta(extra_json_schema={"enum": ["", *PRIORITIES]})]
+EndState = Annotated[State, Meta(extra_json_schema={"enum": sorted(TERMINAL)})]
+LiveState = Annotated[State, Meta(extra_json_schema={"enum": [State.RETRYING, State.RUNNING]})]
+
+
 class ErrorInfo(Struct, frozen=True, omit_defaults=True):
-    """A failure as data; nothing in it is ever unpickled or evaluated."""
+    """A failure as data; nothing in it is ever unpickled or evaluated.
+
+    Attributes:
+        type: The name of the exception, with its module.
+        message: What the exception says.
+        traceback: Where it happened, as text.
+        notes: Notes that were added to the exception.
+        cause: The failure that led to this one.
+    """
 
     type: str
     message: str
@@ -28,65 +47,112 @@ class ErrorInfo(Struct, frozen=True, omit_defaults=True):
 class ResultRecord(Struct, frozen=True, omit_defaults=True):
     """THE terminal record of a job, written once and never changed.
 
-    ``result`` is any JSON value; ``result_ref`` is set instead when it is too large.
-    Times are milliseconds since the epoch.
+    Times are milliseconds since the epoch; 0: there is none.
+
+    Attributes:
+        state: How the job ended.
+        task: The task's name; empty if the job could not be read.
+        queue: The job's queue.
+        priority: The job's priority.
+        result: What the task returned, as JSON.
+        error: Why the job failed.
+        attempt: Number of the attempt that ended it, from 1; 0: it never started.
+        worker: The worker that ran that attempt.
+        enqueued_at_ms: When the job was enqueued.
+        started_at_ms: When that attempt started.
+        finished_at_ms: When the job ended.
+        result_ref: Where the result lies, instead of ``result``, if it is too large.
+        reason: Why the job was cancelled or expired, for people.
+        v: The version of this format.
     """
 
-    state: State
+    state: EndState
     task: str
     queue: str
-    priority: str
+    priority: PriorityOrNothing
     result: Raw = msgspec.field(default_factory=_null)
     error: ErrorInfo | None = None
-    attempt: int = 1
+    attempt: Number = 1
     worker: str = ""
-    enqueued_at_ms: int = 0
-    started_at_ms: int = 0
-    finished_at_ms: int = 0
+    enqueued_at_ms: Moment = 0
+    started_at_ms: Moment = 0
+    finished_at_ms: Moment = 0
     result_ref: PayloadRef | None = None
     reason: str = ""
-    v: int = 1
+    v: Version = 1
 
 
 class ProgressRecord(Struct, frozen=True, omit_defaults=True):
     """The running record of a job that has not ended: its attempt, its lease, its progress.
 
-    ``state`` is ``running`` or ``retrying``. A lease that has run out belongs to a worker that
-    is lost or frozen.
+    A job that lasts less than a fifth of a second has none. Times are milliseconds since the
+    epoch; 0: there is none.
+
+    Attributes:
+        state: ``running``, or ``retrying`` while it waits for its next attempt.
+        task: The task's name.
+        queue: The job's queue.
+        priority: The job's priority.
+        attempt: Number of the newest attempt, from 1.
+        worker: The worker that has the job.
+        started_at_ms: When the attempt started.
+        lease_until_ms: Until then the job is this worker's alone; a worker that has let it pass
+            is lost or frozen.
+        current: How much is done, as the task says.
+        total: How much there is to do, as the task says.
+        message: What the task says of its progress.
+        error: Why the last attempt failed.
+        next_attempt_at_ms: When the next attempt is due.
+        v: The version of this format.
     """
 
-    state: State
+    state: LiveState
     task: str
     queue: str
-    priority: str
-    attempt: int
+    priority: PriorityOrNothing
+    attempt: Number
     worker: str = ""
-    started_at_ms: int = 0
-    lease_until_ms: int = 0
+    started_at_ms: Moment = 0
+    lease_until_ms: Moment = 0
     current: float | None = None
     total: float | None = None
     message: str = ""
     error: ErrorInfo | None = None
-    next_attempt_at_ms: int = 0
-    v: int = 1
+    next_attempt_at_ms: Moment = 0
+    v: Version = 1
 
 
 class DeadLetter(Struct, frozen=True, omit_defaults=True):
     """Why a job failed for good; travels as a header of the dead letter.
 
     The dead letter's body is the job's own, byte for byte, so that a malformed one is kept too.
+
+    Attributes:
+        job_id: The job.
+        queue: Its queue.
+        priority: Its priority.
+        task: The task's name; empty if the job could not be read.
+        error: Why it failed.
+        attempt: Number of its last attempt, from 1.
+        worker: The worker that gave it up.
+        enqueued_at_ms: When it was enqueued, in milliseconds since the epoch.
+        died_at_ms: When it was given up, in milliseconds since the epoch.
+        body_ref: Where the body lies, if it leaves no room for this header: the dead letter's
+            own is empty then.
+        v: The version of this format.
     """
 
     job_id: str
     queue: str
-    priority: str
+    priority: PriorityOrNothing
     task: str
     error: ErrorInfo
-    attempt: int = 1
+    attempt: Number = 1
     worker: str = ""
-    enqueued_at_ms: int = 0
-    died_at_ms: int = 0
-    v: int = 1
+    enqueued_at_ms: Moment = 0
+    died_at_ms: Moment = 0
+    body_ref: PayloadRef | None = None
+    v: Version = 1
 
 
 encode = msgspec.json.Encoder().encode

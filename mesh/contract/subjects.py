@@ -1,4 +1,4 @@
-"""Build and read every subject, stream, consumer and bucket name; no other module writes one."""
+"""Build and read every subject, stream, consumer and bucket name; nobody else writes one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ class JobAddress(NamedTuple):
 def check_priority(name: str) -> str:
     """Return the priority's name, or raise ``InvalidNameError``."""
     if name not in _PRIORITY_NAMES:
-        raise InvalidNameError("priority", name, "unknown", _PRIORITY_RULE)
+        raise InvalidNameError(
+            kind="priority", name=name, reason="unknown", rule=_PRIORITY_RULE
+        )
     return name
 
 
@@ -123,7 +125,7 @@ class Names:
         tokens = subject.split(".")
         if len(tokens) != 5 or tokens[0] != self.namespace or tokens[1] != "jobs":
             rule = f"{self.namespace}.jobs.<queue>.<priority>.<job id>"
-            raise InvalidNameError("subject", subject, "bad-token", rule)
+            raise InvalidNameError(kind="subject", name=subject, reason="bad-token", rule=rule)
         _, _, queue, priority, job_id = tokens
         return JobAddress(check_queue(queue), check_priority(priority), check_job_id(job_id))
 

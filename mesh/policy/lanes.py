@@ -1,9 +1,9 @@
 """Which jobs to ask the server for and which to start next: a plain state machine without I/O.
 
-A lane is one queue at one priority. Slots are what a worker may run at once. The server is asked
-for no more jobs than there are free slots, so no job waits here behind a long one while another
-worker is idle; what arrives all the same (several lanes may answer at once) waits in its lane's
-short line and is handed back if it waits too long.
+A lane is one queue at one priority. Slots are what a worker may run at once. The server is
+asked for no more jobs than there are free slots, so no job waits here behind a long one while
+another worker is idle; what arrives all the same (several lanes may answer at once) waits in
+its lane's short line and is handed back if it waits too long.
 """
 
 from __future__ import annotations
@@ -31,9 +31,29 @@ class Lane(Generic[T]):
         active_s: When it was last asked or sent a job.
         backlog: Jobs the server still held for this lane when it last sent one.
         line: Jobs that came and wait for a slot, with the time each came.
+        turn: Where it stands in the order of starts; the lane with the lowest starts next.
     """
 
-    __slots__ = ("_pulls", "_turn", "active_s", "asked", "backlog", "line", "priority", "queue", "weight")
+    __slots__ = (
+        "_pulls",
+        "active_s",
+        "asked",
+        "backlog",
+        "line",
+        "priority",
+        "queue",
+        "turn",
+        "weight",
+    )
+
+    active_s: float
+    asked: int
+    backlog: int
+    line: deque[tuple[T, float]]
+    priority: str
+    queue: str
+    turn: float
+    weight: int
 
     def __init__(self, queue: str, priority: str, weight: int) -> None:
         self.queue = queue
@@ -42,9 +62,9 @@ class Lane(Generic[T]):
         self.asked = 0
         self.active_s = 0.0
         self.backlog = 0
-        self.line: deque[tuple[T, float]] = deque()
+        self.line = deque()
+        self.turn = 0.0
         self._pulls: deque[tuple[int, float]] = deque()
-        self._turn = 0.0
 
     def ask(self, batch: int, now: float, deadline: float) -> None:
         """Note that jobs were asked for; what has not come by the deadline never will."""
@@ -77,13 +97,16 @@ class Lane(Generic[T]):
 
     def __repr__(self) -> str:
         """Show what is asked for and what waits."""
-        return f"<Lane {self.queue}-{self.priority} asked={self.asked} waiting={len(self.line)}>"
+        return (
+            f"<Lane {self.queue}-{self.priority} asked={self.asked} waiting={len(self.line)}>"
+        )
 
 
 class Feed(Generic[T]):
     """The lanes of one worker and its slots.
 
     Attributes:
+        lanes: Its lanes, the heaviest first.
         slots: How many jobs may run at once.
         running: How many slots are taken.
         waiting: How many jobs wait in all lines together.
@@ -91,7 +114,14 @@ class Feed(Generic[T]):
 
     __slots__ = ("_half", "_is_strict", "_turn", "lanes", "running", "slots", "waiting")
 
-    def __init__(self, lanes: Iterable[Lane[T]], slots: int, *, is_strict: bool = False) -> None:
+    lanes: list[Lane[T]]
+    running: int
+    slots: int
+    waiting: int
+
+    def __init__(
+        self, lanes: Iterable[Lane[T]], slots: int, *, is_strict: bool = False
+    ) -> None:
         self.lanes = sorted(lanes, key=lambda lane: -lane.weight)
         self.slots = slots
         self.running = 0
@@ -127,15 +157,17 @@ class Feed(Generic[T]):
         return None
 
     def _next_lane(self) -> Lane[T]:
-        """Pick by stride scheduling: each start moves a lane on by the inverse of its weight."""
+        """Pick by stride scheduling: a start moves its lane on by the inverse of its weight."""
         hungry = [lane for lane in self.lanes if lane.line]
-        if len(hungry) == 1 or self._is_strict:
+        if self._is_strict:
+            hungry = [lane for lane in hungry if lane.weight == hungry[0].weight]
+        if len(hungry) == 1:
             return hungry[0]
         for lane in hungry:  # A lane that was idle does not collect turns.
-            lane._turn = max(lane._turn, self._turn)
-        chosen = min(hungry, key=lambda lane: lane._turn)
-        self._turn = chosen._turn
-        chosen._turn += 1 / chosen.weight
+            lane.turn = max(lane.turn, self._turn)
+        chosen = min(hungry, key=lambda lane: lane.turn)
+        self._turn = chosen.turn
+        chosen.turn += 1 / chosen.weight
         return chosen
 
     def is_running_dry(self, lane: Lane[T]) -> bool:
@@ -146,9 +178,9 @@ class Feed(Generic[T]):
     def plan(self, now: float) -> list[tuple[Lane[T], int]]:
         """Say how many jobs to ask of each lane.
 
-        Lanes with a backlog share the free slots by weight; a lane without one may fill them all,
-        so that an urgent job is never kept waiting for a request. In strict order a lane is asked
-        only when every more urgent one is quiet.
+        Lanes with a backlog share the free slots by weight; a lane without one may fill them
+        all, so that an urgent job is never kept waiting for a request. In strict order a lane
+        is asked only when every more urgent one is quiet.
         """
         free = self.free
         if free <= 0:

@@ -1,10 +1,9 @@
-"""When to try a failed job again: a pure function of the rule, the attempt and a random number."""
+"""When to try a failed job again: a pure function of rule, attempt and a random number."""
 
 from __future__ import annotations
 
 from mesh.contract.envelope import Retry
 
-BACKOFFS = ("fixed", "linear", "exponential")
 _LONGEST_EXPONENT = 62
 
 
@@ -12,7 +11,7 @@ def wait_before_retry(rule: Retry, attempt: int, chance: float) -> float | None:
     """Say how many seconds to wait after a failed attempt.
 
     Args:
-        rule: The job's retry rule.
+        rule: The job's retry rule, within the bounds of the contract.
         attempt: Number of the attempt that failed, from 1.
         chance: A random number in [0, 1) that spreads the wait.
 

@@ -13,8 +13,8 @@ from mesh.errors import NotSerializableError
 def encode(value: object) -> bytes:
     """Encode a value as JSON.
 
-    Builtins, dataclasses, attrs, msgspec structs, enums, dates, UUIDs, Decimals, bytes (base64) and
-    Pydantic models travel.
+    Builtins, dataclasses, attrs, msgspec structs, enums, dates, UUIDs, Decimals, bytes (base64)
+    and Pydantic models travel.
 
     Raises:
         NotSerializableError: The value, or something in it, has no JSON form.
@@ -22,7 +22,8 @@ def encode(value: object) -> bytes:
     try:
         return _encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise NotSerializableError(f"{_name(value)} cannot travel: {error}") from error
+        message = f"{_name(value)} cannot travel: {error}"
+        raise NotSerializableError(message) from error
 
 
 def decoder(annotation: Any) -> msgspec.json.Decoder[Any]:
@@ -34,37 +35,43 @@ def decoder(annotation: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(annotation, dec_hook=_from_json)
 
 
-def convert(value: object, annotation: Any) -> Any:
-    """Convert decoded JSON into the annotated type.
-
-    Raises:
-        msgspec.ValidationError: It does not fit.
-    """
-    return msgspec.convert(value, annotation, dec_hook=_from_json)
-
-
 def _to_json(value: object) -> object:
     dump = getattr(value, "model_dump", None)
     if dump is not None and _is_pydantic(type(value)):
-        return dump(mode="json")
-    raise TypeError(f"a value of type {_name(value)} has no JSON form")
+        # By alias, as its own schema says; without what is computed and cannot be read back.
+        return dump(mode="json", by_alias=True, round_trip=True)
+    message = f"a value of type {_name(value)} has no JSON form"
+    raise TypeError(message)
 
 
 def _from_json(annotation: type[Any], value: object) -> object:
     if _is_pydantic(annotation):
         try:
-            return annotation.model_validate(value)
+            # As JSON: a strict model takes no text for a date in Python.
+            return annotation.model_validate_json(_encode(value))
         except ValueError as error:  # pydantic.ValidationError is one
-            raise msgspec.ValidationError(str(error)) from error
+            raise ValueError(_summary(error)) from error
     if isinstance(value, annotation):
         return value
-    raise TypeError(f"JSON cannot be read as {annotation.__module__}.{annotation.__qualname__}")
+    message = f"JSON cannot be read as {annotation.__module__}.{annotation.__qualname__}"
+    raise TypeError(message)
 
 
-def _is_pydantic(kind: type[Any]) -> bool:
+def _is_pydantic(kind: object) -> bool:
     # Only a process that imported Pydantic can hold one of its models: no import of our own.
     pydantic = sys.modules.get("pydantic")
-    return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+    return (
+        pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
+    )
+
+
+def _summary(error: ValueError) -> str:
+    """Say what Pydantic found in one line, and without the values: they may be secret."""
+    faults: list[dict[str, Any]] = getattr(error, "errors", list)()
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")
+        for fault in faults
+    )
 
 
 def _name(value: object) -> str:

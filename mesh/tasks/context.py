@@ -55,6 +55,16 @@ class JobContext:
         "worker",
     )
 
+    attempt: int
+    enqueued_at_ms: int
+    job_id: str
+    meta: dict[str, str]
+    priority: str
+    queue: str
+    tags: tuple[str, ...]
+    task: str
+    worker: str
+
     def __init__(
         self,
         job_id: str,
@@ -62,6 +72,7 @@ class JobContext:
         queue: str,
         priority: str,
         attempt: int = 1,
+        *,
         worker: str = "",
         enqueued_at_ms: int = 0,
         tags: tuple[str, ...] = (),
@@ -115,4 +126,5 @@ def current_job() -> JobContext:
     try:
         return running_job.get().context
     except LookupError:
-        raise LookupError("no job runs here; current_job() works inside a task only") from None
+        message = "no job runs here; current_job() works inside a task only"
+        raise LookupError(message) from None

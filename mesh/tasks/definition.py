@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast
 
-from mesh.errors import NotSerializableError, TaskDefinitionError
+from mesh.errors import ArgumentsError, TaskDefinitionError
 from mesh.identifiers import check_task_name
 from mesh.tasks import codec
-from mesh.tasks.options import CallOptions, CommonOptions, Pool, TaskOptions, pool_of, task_options
+from mesh.tasks.options import (
+    CallOptions,
+    CommonOptions,
+    Pool,
+    TaskOptions,
+    pool_of,
+    task_options,
+)
 from mesh.tasks.signature import Signature
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class TaskDefinition:
@@ -28,6 +35,12 @@ class TaskDefinition:
 
     __slots__ = ("function", "is_async", "name", "options", "signature")
 
+    function: Callable[..., Any]
+    is_async: bool
+    name: str
+    options: TaskOptions
+    signature: Signature
+
     def __init__(
         self,
         function: Callable[..., Any],
@@ -36,27 +49,30 @@ class TaskDefinition:
         keywords: CommonOptions,
     ) -> None:
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-            raise TaskDefinitionError(f"{function!r} is a generator; a task returns one value")
+            message = f"{function!r} is a generator; a task returns one value"
+            raise TaskDefinitionError(message)
+        own_name: str = getattr(function, "__name__", "")
         self.function = function
         self.is_async = inspect.iscoroutinefunction(function)
-        self.name = check_task_name(name or getattr(function, "__name__", ""))
-        self.options: TaskOptions = task_options(keywords, pool_of(pool, is_async=self.is_async))
+        self.name = check_task_name(own_name if name is None else name)
+        self.options = task_options(keywords, pool_of(pool, is_async=self.is_async))
         self.signature = Signature(self.name, function)
         self._check_child_can_find_it()
 
     def _check_child_can_find_it(self) -> None:
         if self.options.pool is Pool.PROCESS and "<locals>" in self.function.__qualname__:
-            raise TaskDefinitionError(
-                f"task {self.name!r} runs in the process pool, so it must be defined at the top of a "
-                "module: a child process finds it by name"
+            message = (
+                f"task {self.name!r} runs in the process pool, so it must be defined at the "
+                "top of a module: a child process finds it by name"
             )
+            raise TaskDefinitionError(message)
 
     def __repr__(self) -> str:
         """Show the name and where it runs."""
         return f"<TaskDefinition {self.name} pool={self.options.pool}>"
 
 
-class Call(Generic[R]):
+class Call(Generic[R_co]):
     """A task with its arguments, encoded and checked, ready to be enqueued.
 
     Attributes:
@@ -68,6 +84,12 @@ class Call(Generic[R]):
     """
 
     __slots__ = ("args", "definition", "kwargs", "options", "task")
+
+    args: bytes
+    definition: TaskDefinition | None
+    kwargs: bytes
+    options: CallOptions
+    task: str
 
     def __init__(
         self,
@@ -88,15 +110,20 @@ class Call(Generic[R]):
         return f"<Call of {self.task}>"
 
 
-def call_by_name(
-    task: str, args: list[Any] | tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions
-) -> Call[Any]:
+def call_by_name(task: str, args: object, kwargs: object, options: CallOptions) -> Call[Any]:
     """Prepare a call of a task this program need not know.
 
     Raises:
         InvalidNameError: The task's name lies outside the grammar.
+        ArgumentsError: ``args`` is no list, or ``kwargs`` no dict.
         NotSerializableError: An argument has no JSON form.
     """
-    if not isinstance(args, list | tuple):
-        raise NotSerializableError(f"args is a list of arguments, not a {type(args).__name__}")
-    return Call(check_task_name(task), codec.encode(args), codec.encode(kwargs), options, None)
+    check_task_name(task)
+    # A text is a sequence too, but surely not one of arguments.
+    if not isinstance(args, Sequence) or isinstance(args, str | bytes):
+        raise ArgumentsError(task, f"args is a {type(args).__name__}, not a list")
+    if not isinstance(kwargs, Mapping):
+        raise ArgumentsError(task, f"kwargs is a {type(kwargs).__name__}, not a dict")
+    positional = codec.encode(list(cast("Sequence[object]", args)))
+    named = codec.encode(dict(cast("Mapping[str, object]", kwargs)))
+    return Call(task, positional, named, options, None)

@@ -1,8 +1,10 @@
-"""What can be said about a job besides its arguments: for all jobs of a task, or for one call."""
+"""What can be said about a job besides its arguments: for all jobs of a task, or one call."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypedDict
 
@@ -12,12 +14,12 @@ from msgspec import Struct
 from mesh.contract.envelope import Retry
 from mesh.contract.subjects import check_priority
 from mesh.durations import Duration, seconds
-from mesh.errors import TaskDefinitionError
+from mesh.errors import InvalidNameError, OptionError, TaskDefinitionError
 from mesh.identifiers import check_job_id, check_queue
 
 
 class Pool(StrEnum):
-    """Where a task runs: in the worker's loop, in a thread, or in a process that can be killed."""
+    """Where a task runs: in the worker's loop, a thread, or a process that can be killed."""
 
     ASYNC = "async"
     THREAD = "thread"
@@ -79,90 +81,122 @@ class CallKeywords(CommonOptions, total=False):
 
 NO_OVERRIDES = CallOptions()
 
+_OF_TASKS = tuple(CommonOptions.__annotations__)
+_OF_CALLS = tuple(CallKeywords.__annotations__)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
 
 def task_options(keywords: CommonOptions, pool: Pool) -> TaskOptions:
     """Check a task's keywords.
 
     Raises:
+        OptionError: One is unknown, or its value cannot be.
         InvalidNameError: A name lies outside the grammar.
-        ValueError: A duration cannot be read.
     """
-    return TaskOptions(pool=pool, **_common(keywords))
+    return TaskOptions(pool=pool, **_read(keywords, _OF_TASKS))
 
 
 def call_options(keywords: CallKeywords) -> CallOptions:
     """Check a call's keywords.
 
     Raises:
+        OptionError: One is unknown, or its value cannot be; ``eta`` needs a time zone.
         InvalidNameError: A name lies outside the grammar.
-        ValueError: A duration cannot be read, or ``eta`` has no time zone.
     """
-    values = _common(keywords)
     if "delay" in keywords and "eta" in keywords:
-        raise ValueError("give delay or eta, not both")
-    if "delay" in keywords:
-        values["delay_s"] = seconds(keywords["delay"])
-    if "eta" in keywords:
-        values["eta_ms"] = _instant(keywords["eta"])
-    if "job_id" in keywords:
-        values["job_id"] = check_job_id(keywords["job_id"])
-    if "meta" in keywords:
-        values["meta"] = msgspec.convert(keywords["meta"], dict[str, str])
-    return CallOptions(**values)
+        option = "eta"
+        raise OptionError(option, "'delay' is given too; keep one of them")
+    return CallOptions(**_read(keywords, _OF_CALLS))
 
 
 def pool_of(name: str | Pool | None, *, is_async: bool) -> Pool:
-    """Decide where a function runs: an async one in the loop, a plain one in a thread, or as told.
+    """Decide where a function runs: async ones in the loop, plain ones in a thread, or as told.
 
     Raises:
-        TaskDefinitionError: The pool is unknown or cannot run this kind of function.
+        OptionError: The pool is unknown.
+        TaskDefinitionError: The pool cannot run this kind of function.
     """
     if name is None:
         return Pool.ASYNC if is_async else Pool.THREAD
     if name not in tuple(Pool):
-        known = ", ".join(Pool)
-        raise TaskDefinitionError(f"pool {name!r} is not one of {known}")
+        option = "pool"
+        raise OptionError(option, f"{name!r} is not one of {', '.join(Pool)}")
     pool = Pool(name)
     if is_async and pool is Pool.THREAD:
-        raise TaskDefinitionError("an async function runs in the loop or in a process, not in a thread")
+        message = "an async function runs in the loop or in a process, not in a thread"
+        raise TaskDefinitionError(message)
     if not is_async and pool is Pool.ASYNC:
-        raise TaskDefinitionError("a plain function would block the loop; use pool='thread' or 'process'")
+        message = "a plain function would block the loop; use pool='thread' or pool='process'"
+        raise TaskDefinitionError(message)
     return pool
 
 
-def _common(keywords: CommonOptions) -> dict[str, Any]:
+def _read(keywords: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    if "queue" in keywords:
-        values["queue"] = check_queue(keywords["queue"])
-    if "priority" in keywords:
-        values["priority"] = check_priority(keywords["priority"])
-    if "timeout" in keywords:
-        values["timeout_s"] = seconds(keywords["timeout"])
-    if "result_ttl" in keywords:
-        values["result_ttl_s"] = seconds(keywords["result_ttl"])
-    if "failure_ttl" in keywords:
-        values["failure_ttl_s"] = seconds(keywords["failure_ttl"])
-    if "expires" in keywords:
-        values["expires_s"] = seconds(keywords["expires"])
-    if "retry" in keywords:
-        values["retry"] = _retry(keywords["retry"])
-    if "tags" in keywords:
-        values["tags"] = msgspec.convert(keywords["tags"], tuple[str, ...])
+    for option, value in keywords.items():
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise OptionError(option, f"there is no such option; {hint}")
+        field, read = _FIELDS[option]
+        try:
+            values[field] = read(value)
+        except InvalidNameError:
+            raise
+        except ValueError as error:
+            raise OptionError(option, str(error)) from error
     return values
 
 
-def _retry(retry: Retry | int | bool) -> Retry:
-    if isinstance(retry, Retry):
-        return retry
-    if retry is True:
-        return Retry()
-    return Retry(max_retries=int(retry))
+def _priority(name: object) -> str:
+    return check_priority(str(name))
 
 
-def _instant(eta: datetime) -> int:
-    if eta.tzinfo is None:
-        raise ValueError(
-            f"eta {eta.isoformat()} has no time zone: nobody can tell when that is; "
-            "give an aware datetime, for example datetime(..., tzinfo=ZoneInfo('Europe/Berlin'))"
+def _retry(retry: object) -> Retry:
+    match retry:
+        case True:
+            return Retry()
+        case int():
+            rule = Retry(max_retries=int(retry))
+        case Retry():
+            rule = retry
+        case _:
+            message = f"{retry!r} is neither a number of retries, True or False, nor a Retry"
+            raise ValueError(message)
+    return msgspec.convert(msgspec.to_builtins(rule), Retry)  # Made here, it was not checked.
+
+
+def _instant(eta: object) -> int:
+    if not isinstance(eta, datetime) or eta.tzinfo is None:
+        message = (
+            f"{eta!r} is no datetime with a time zone, so nobody can tell when that is; give "
+            "for example datetime(2030, 1, 31, 12, 0, tzinfo=ZoneInfo('Europe/Berlin'))"
         )
-    return int(eta.astimezone(UTC).timestamp() * 1000)
+        raise ValueError(message)
+    return (eta - _EPOCH) // _MILLISECOND
+
+
+def _tags(tags: object) -> tuple[str, ...]:
+    return msgspec.convert(tags, tuple[str, ...])
+
+
+def _meta(meta: object) -> dict[str, str]:
+    return msgspec.convert(meta, dict[str, str])
+
+
+_FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "queue": ("queue", check_queue),
+    "priority": ("priority", _priority),
+    "timeout": ("timeout_s", seconds),
+    "retry": ("retry", _retry),
+    "result_ttl": ("result_ttl_s", seconds),
+    "failure_ttl": ("failure_ttl_s", seconds),
+    "expires": ("expires_s", seconds),
+    "tags": ("tags", _tags),
+    "delay": ("delay_s", seconds),
+    "eta": ("eta_ms", _instant),
+    "job_id": ("job_id", check_job_id),
+    "meta": ("meta", _meta),
+}
+"""For each option the field it fills and what reads it."""

@@ -25,10 +25,11 @@ class Registry:
         """
         known = self._tasks.get(task.name)
         if known is not None and known.function is not task.function:
-            raise TaskDefinitionError(
+            message = (
                 f"task name {task.name!r} is taken by {known.function.__module__}."
                 f"{known.function.__qualname__}; give another with @app.task(name=...)"
             )
+            raise TaskDefinitionError(message)
         self._tasks[task.name] = task
 
     def get(self, name: str) -> TaskDefinition:

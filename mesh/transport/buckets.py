@@ -9,6 +9,7 @@ from mesh.contract.subjects import kv_stream
 from mesh.transport import frames
 from mesh.transport.connection import Connection
 from mesh.transport.faults import MESSAGE_NOT_FOUND, ApiError
+from mesh.transport.publisher import Publisher
 
 
 class Entry(NamedTuple):
@@ -81,9 +82,13 @@ class Shelf:
 class Bucket:
     """A key-value bucket: its keys are subjects under one prefix."""
 
-    def __init__(self, connection: Connection, bucket: str) -> None:
+    def __init__(
+        self, connection: Connection, bucket: str, *, has_replicas: bool = True
+    ) -> None:
         self._shelf = Shelf(connection, kv_stream(bucket))
         self._prefix = f"$KV.{bucket}."
+        self._direct = f"$JS.API.DIRECT.GET.{kv_stream(bucket)}"
+        self._has_replicas = has_replicas
 
     async def read(self, key: str) -> Entry | None:
         """Read a key; None if it has no value.
@@ -92,6 +97,21 @@ class Bucket:
             BrokerError: The bucket could not be read.
         """
         return await self._shelf.last(self._prefix + key)
+
+    async def value(self, key: str, publisher: Publisher) -> bytes | None:
+        """Read the value of a key that never changes once it is written; None if there is none.
+
+        Whichever server answers first is believed if it has the value; only a server that has
+        none may be behind the others, and then the leader is asked.
+
+        Raises:
+            BrokerError: The bucket could not be read.
+        """
+        found = await publisher.ask(f"{self._direct}.{self._prefix}{key}")
+        if found or not self._has_replicas:
+            return found or None
+        entry = await self.read(key)
+        return None if entry is None else entry.value
 
     async def remove(self, key: str) -> int:
         """Remove a key and leave no marker; say how many revisions there were.

@@ -26,7 +26,10 @@ def header_block(pairs: Iterable[tuple[str, str]]) -> bytes:
 
 
 def publish(subject: str, reply: str, block: bytes, payload: bytes) -> bytes:
-    """Encode a publish with headers."""
+    """Encode a publish; without headers if there are none."""
+    if not block:
+        head = f"PUB {subject} {reply} {len(payload)}\r\n".encode()
+        return b"%b%b\r\n" % (head, payload)
     size = len(block)
     head = f"HPUB {subject} {reply} {size} {size + len(payload)}\r\n".encode()
     return b"%b%b%b\r\n" % (head, block, payload)

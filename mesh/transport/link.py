@@ -39,14 +39,19 @@ class Link(Client):
         self._handlers[subscription._id] = handler  # pyright: ignore[reportPrivateUsage]
         return subscription
 
-    async def unlisten(self, subscription: Subscription) -> None:
-        """End a subscription made by ``listen``."""
+    async def unlisten(self, subscription: Subscription, *, drain: bool = False) -> None:
+        """End a subscription made by ``listen``.
+
+        Args:
+            subscription: What ``listen`` returned.
+            drain: Wait for the server to hear of it and take in what was on its way until then.
+        """
         number = subscription._id  # pyright: ignore[reportPrivateUsage]
         try:
             if self.is_connected and not self.is_draining:
                 await subscription.unsubscribe()
-                # What was sent before the server heard of it is taken in, not dropped.
-                await self.flush()
+                if drain:
+                    await self.flush()
         finally:
             self._handlers.pop(number, None)
 

@@ -144,6 +144,17 @@ class Publisher:
         self.post(subject, block, payload, _resolve, future)
         return _receipt(await future)
 
+    async def ask(self, subject: str, question: bytes = b"") -> bytes:
+        """Ask something that changes nothing, and return the answer; empty if there is none.
+
+        Raises:
+            NoAnswerError: Nobody answered before the deadline.
+            NotProvisionedError: Nobody listens there.
+        """
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.post(subject, b"", question, _resolve, future)
+        return await future
+
     async def publish_many(
         self, messages: Sequence[tuple[str, bytes, bytes]]
     ) -> list[Receipt | BrokerError]:

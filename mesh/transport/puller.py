@@ -101,12 +101,12 @@ class Puller:
     def ask(self, batch: int) -> None:
         """Ask for jobs; the request ends by itself after ``PULL_EXPIRES_S``."""
         request = b'{"batch":%d,"expires":%d}' % (batch, int(PULL_EXPIRES_S * 1e9))
-        self._link.post(frames.publish(self._api, self._inbox, _NO_HEADERS, request))
+        self._link.post(frames.publish(self._api, self._inbox, b"", request))
 
     async def stop(self) -> None:
         """Close the inbox, which ends every open request; what is on its way is taken in."""
         if self._subscription is not None:
-            await self._link.unlisten(self._subscription)
+            await self._link.unlisten(self._subscription, drain=True)
             self._subscription = None
 
     def _on_message(self, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
@@ -117,9 +117,6 @@ class Puller:
         status = frames.status_code(headers)
         missing = frames.read_headers(headers).get("Nats-Pending-Messages", "")
         self._on_end(int(missing) if missing.isdigit() else 0, status)
-
-
-_NO_HEADERS = frames.header_block(())
 
 
 def nak_after(seconds: float) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Raw
 
 from mesh.contract.envelope import Envelope, Retry
-from mesh.policy.lanes import Lane
+from mesh.policy.lanes import Feed, Lane
 from mesh.tasks.context import JobContext, Progress
 from mesh.tasks.definition import TaskDefinition
 from mesh.transport.puller import Delivery
@@ -19,6 +19,7 @@ class Attempt:
 
     Attributes:
         delivery: The message.
+        feed: The feed whose slot it takes.
         lane: The lane it came through.
         job_id: The job's id.
         envelope: The body, once decoded.
@@ -54,6 +55,7 @@ class Attempt:
         "definition",
         "delivery",
         "envelope",
+        "feed",
         "finished_ms",
         "has_news",
         "has_record",
@@ -83,9 +85,15 @@ class Attempt:
     retry: Retry
 
     def __init__(
-        self, delivery: Delivery, lane: Lane[Any], job_id: str, arrived_s: float
+        self,
+        delivery: Delivery,
+        feed: Feed[Attempt],
+        lane: Lane[Attempt],
+        job_id: str,
+        arrived_s: float,
     ) -> None:
         self.delivery = delivery
+        self.feed = feed
         self.lane = lane
         self.job_id = job_id
         self.arrived_s = arrived_s
@@ -115,11 +123,11 @@ class Attempt:
                 self.lane.queue,
                 self.lane.priority,
                 self.number,
-                self.worker_id,
-                self.enqueued_at_ms,
-                self.envelope.tags,
-                self.envelope.meta,
-                self.report,
+                worker=self.worker_id,
+                enqueued_at_ms=self.enqueued_at_ms,
+                tags=self.envelope.tags,
+                meta=self.envelope.meta,
+                sink=self.report,
             )
         return self._context
 

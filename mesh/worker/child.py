@@ -1,62 +1,107 @@
-"""What runs in a process-pool child: load the app once, run tasks by name, answer in bytes."""
+"""What runs inside a child process: load the app once, then run order after order."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
-import logging
 import os
+import select
 import signal
 import socket
+import sys
 import threading
 from functools import partial
+from types import FrameType
 from typing import Any
 
-import msgspec
 from msgspec import Raw, Struct
 
 from mesh.app import Mesh
-from mesh.contract.records import ErrorInfo
 from mesh.errors import ArgumentsError, NotSerializableError, UnknownTaskError
 from mesh.tasks import codec
 from mesh.tasks.context import JobContext, Progress, running_job
+from mesh.tasks.definition import TaskDefinition
 from mesh.worker.failures import describe
 from mesh.worker.loading import load_app
+from mesh.worker.orders import Answer, FrameBuffer, Order, Report, frame, read_order
 
-log = logging.getLogger("mesh.worker.child")
-
-_FINAL = (NotSerializableError, ArgumentsError, UnknownTaskError)
-
-
-class Order(Struct, frozen=True, array_like=True):
-    """What a child is told to run."""
-
-    task: str
-    args: bytes
-    kwargs: bytes
-    job_id: str
-    queue: str
-    priority: str
-    attempt: int
-    worker: str
-    enqueued_at_ms: int
-    tags: tuple[str, ...]
-    meta: dict[str, str]
+_CHUNK_BYTES = 262_144
+_LOOK_MS = 1000
+_EXIT_GRACE_S = 1.0
 
 
-class Answer(Struct, frozen=True, array_like=True):
-    """What a child says became of it: a value as JSON, or a failure as data."""
+def main() -> None:
+    """Serve the worker at the socket given on the command line until it closes its end."""
+    descriptor, reference = sys.argv[1:]
+    del sys.argv[1:]  # The app may read the command line: these words are not for it.
+    line = _Line(socket.socket(fileno=int(descriptor)))
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        # A supervisor may tell the whole group to stop: what that means the worker decides.
+        signal.signal(asked, _go_on)
+    threading.Thread(target=_end_with_worker, args=(line, os.getppid()), daemon=True).start()
+    try:
+        app = load_app(reference)
+    except BaseException as error:
+        # Half an app stays behind in memory: the next try needs a new process.
+        answer = Answer(error=describe(error), is_last=True)
+        if line.next_order() is not None:
+            line.answer(answer)
+        return
+    while (order := line.next_order()) is not None:
+        # In a context of its own, so that one job's variables are not another's.
+        line.answer(contextvars.copy_context().run(_run, app, order, line))
 
-    value: bytes = b"null"
-    error: ErrorInfo | None = None
-    is_final: bool = False
 
+class _Line:
+    """The child's end of the socket to its worker.
 
-class Report(Struct, frozen=True, array_like=True):
-    """A child's report of progress."""
+    Attributes:
+        is_busy: Whether an order is being run.
+    """
 
-    job_id: str
-    progress: Progress
+    def __init__(self, end: socket.socket) -> None:
+        end.set_inheritable(False)
+        # A process that the task forks must not keep the line open when this one has died.
+        os.register_at_fork(after_in_child=end.close)
+        self.is_busy = False
+        self._socket = end
+        self._buffer = FrameBuffer()
+        self._writing = threading.Lock()
+
+    def next_order(self) -> Order | None:
+        """Wait for an order; None: the worker closed its end."""
+        while (body := self._buffer.take()) is None:
+            chunk = self._socket.recv(_CHUNK_BYTES)
+            if not chunk:
+                return None
+            self._buffer.add(chunk)
+        self.is_busy = True
+        return read_order(body)
+
+    def answer(self, answer: Answer) -> None:
+        """Send what became of the order."""
+        with self._writing:
+            self._socket.sendall(frame(answer))
+        self.is_busy = False
+
+    def report(self, job_id: str, progress: Progress) -> None:
+        """Send progress, or drop it if the worker is behind: a newer report will follow."""
+        message = frame(Report(job_id, progress))
+        with self._writing:
+            try:
+                sent = self._socket.send(message, socket.MSG_DONTWAIT)
+            except OSError:
+                return
+            if sent < len(message):
+                self._socket.sendall(message[sent:])
+
+    def wait_for_end(self, parent_pid: int) -> None:
+        """Return when the worker has closed its end, or has died while a copy holds it open."""
+        hang_up = select.poll()
+        hang_up.register(self._socket, 0)  # The end of the other side is always told.
+        while os.getppid() == parent_pid and not hang_up.poll(_LOOK_MS):
+            pass
 
 
 class _Running(Struct, frozen=True):
@@ -65,53 +110,45 @@ class _Running(Struct, frozen=True):
     context: JobContext
 
 
-class _Here:
-    """This child: its app and its way back."""
-
-    app: Mesh
-    address: str
-    reports: socket.socket
-
-
-def start(app_reference: str, report_address: str, parent_pid: int) -> None:
-    """Prepare a new child; called once in each."""
-    # Ctrl-C at a terminal reaches the whole group; the worker decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with, args=(parent_pid,), daemon=True).start()
-    _Here.address = report_address
-    _Here.reports = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    _Here.reports.setblocking(False)
-    _Here.app = load_app(app_reference)
-
-
-def run(message: bytes) -> bytes:
+def _run(app: Mesh, order: Order, line: _Line) -> Answer:
     """Run an order; whatever the task raises comes back as data."""
-    order = msgspec.msgpack.decode(message, type=Order)
     try:
-        answer = Answer(codec.encode(_call(order)))
-    except _FINAL as error:
-        answer = Answer(error=describe(error, with_traceback=False), is_final=True)
-    except BaseException as error:
-        answer = Answer(error=describe(error))
-    return msgspec.msgpack.encode(answer)
+        definition = app.tasks.get(order.task)
+        arguments = definition.signature.decode(Raw(order.args), Raw(order.kwargs))
+    except (UnknownTaskError, ArgumentsError) as error:
+        return Answer(error=describe(error, with_traceback=False), is_final=True)
+    try:
+        value = _call(definition, arguments, _context(order, line))
+    except BaseException as error:  # SystemExit from a task must not end the child.
+        return Answer(error=describe(error))
+    try:
+        return Answer(codec.encode(value))
+    except NotSerializableError as error:
+        # The work is done: running it again would repeat its effects and fail the same way.
+        return Answer(error=describe(error, with_traceback=False), is_final=True)
 
 
-def _call(order: Order) -> Any:
-    definition = _Here.app.tasks.get(order.task)
-    args, kwargs = definition.signature.decode(Raw(order.args), Raw(order.kwargs))
-    context = JobContext(
+def _context(order: Order, line: _Line) -> JobContext:
+    return JobContext(
         order.job_id,
         order.task,
         order.queue,
         order.priority,
         order.attempt,
-        order.worker,
-        order.enqueued_at_ms,
-        order.tags,
-        order.meta,
-        partial(_report, order.job_id),
+        worker=order.worker,
+        enqueued_at_ms=order.enqueued_at_ms,
+        tags=order.tags,
+        meta=order.meta,
+        sink=partial(line.report, order.job_id),
     )
+
+
+def _call(
+    definition: TaskDefinition,
+    arguments: tuple[tuple[Any, ...], dict[str, Any]],
+    context: JobContext,
+) -> Any:
+    args, kwargs = arguments
     running_job.set(_Running(context))
     if definition.signature.takes_context:
         args = (context, *args)
@@ -119,17 +156,13 @@ def _call(order: Order) -> Any:
     return asyncio.run(value) if inspect.iscoroutine(value) else value
 
 
-def _report(job_id: str, progress: Progress) -> None:
-    try:
-        _Here.reports.sendto(msgspec.msgpack.encode(Report(job_id, progress)), _Here.address)
-    except OSError:
-        # Progress never holds up a job: the worker is busy, and a newer report will follow.
-        log.debug("a progress report was dropped", extra={"job": job_id})
+def _go_on(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing; to ignore a signal would make the programs a task starts ignore it too."""
 
 
-def _end_with(parent_pid: int) -> None:
+def _end_with_worker(line: _Line, parent_pid: int) -> None:
     """End when the worker is gone, however it died: nobody waits for the answer any more."""
-    tick = threading.Event()
-    while os.getppid() == parent_pid:
-        tick.wait(0.5)
-    os._exit(0)
+    line.wait_for_end(parent_pid)
+    if not line.is_busy:  # It ends by itself, unless something it started holds it.
+        threading.Event().wait(_EXIT_GRACE_S)
+    os.killpg(os.getpgrp(), signal.SIGKILL)  # With whatever the task has started.

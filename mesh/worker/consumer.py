@@ -34,6 +34,9 @@ _MOST_SETTLING = 1000
 class Consumer:
     """Feeds jobs from the lanes of some queues to the executor.
 
+    Each feed has lanes and slots of its own: CPU-bound queues take no more jobs than there are
+    child processes, whatever the worker's concurrency.
+
     Attributes:
         in_hand: Every attempt from its delivery until it is settled, by its reply subject.
     """
@@ -42,8 +45,7 @@ class Consumer:
         self,
         client: Client,
         *,
-        lanes: Sequence[Lane[Attempt]],
-        slots: int,
+        feeds: Sequence[Feed[Attempt]],
         intake: Intake,
         executor: Executor,
         keeper: LeaseKeeper,
@@ -53,10 +55,8 @@ class Consumer:
         self._client = client
         self._names = client.names
         self._link = client.connection.link
-        self._feed: Feed[Attempt] = Feed(
-            lanes, slots, is_strict=client.settings.worker.strict_priority
-        )
-        self._most_in_hand = slots + _MOST_SETTLING
+        self._feeds = feeds
+        self._most_in_hand = sum(feed.slots for feed in feeds) + _MOST_SETTLING
         self._intake = intake
         self._executor = executor
         self._keeper = keeper
@@ -74,16 +74,16 @@ class Consumer:
     async def start(self) -> None:
         """Open the lanes and ask for the first jobs."""
         await self._link.listen(self._names.cancel_signals, self._on_cancel)
-        for lane in self._feed.lanes:
-            puller = Puller(
-                self._client.connection,
-                self._names.jobs_stream,
-                consumer_name(lane.queue, lane.priority),
-                partial(self._on_delivery, lane),
-                partial(self._on_pull_end, lane),
-            )
-            await puller.start()
-            self._pullers[id(lane)] = puller
+        for feed in self._feeds:
+            for lane in feed.lanes:
+                self._pullers[id(lane)] = puller = Puller(
+                    self._client.connection,
+                    self._names.jobs_stream,
+                    consumer_name(lane.queue, lane.priority),
+                    partial(self._on_delivery, feed, lane),
+                    partial(self._on_pull_end, lane),
+                )
+                await puller.start()
         self._client.connection.on_reconnect(self._on_reconnect)
         self._pull()
         self._tick()
@@ -97,8 +97,9 @@ class Consumer:
         self._is_draining = True
         for puller in self._pullers.values():
             await puller.stop()
-        for attempt in self._feed.drain():
-            self._return(attempt)
+        for feed in self._feeds:
+            for attempt in feed.drain():
+                self._return(attempt)
         with anyio.move_on_after(grace_s):
             await self._idle.wait()
         left = list(self.in_hand.values())
@@ -123,7 +124,7 @@ class Consumer:
     @property
     def running(self) -> int:
         """How many slots are taken."""
-        return self._feed.running
+        return sum(feed.running for feed in self._feeds)
 
     def settled(self, attempt: Attempt) -> None:
         """Forget an attempt for which nothing is left to do."""
@@ -136,15 +137,17 @@ class Consumer:
 
     def _free_slot(self, attempt: Attempt) -> None:
         attempt.holds_slot = False
-        following = self._feed.finished()
+        following = attempt.feed.finished()
         if following is not None:
             self._begin(following)
-        self._replenish(attempt.lane)
+        self._replenish(attempt)
 
-    def _on_delivery(self, lane: Lane[Attempt], delivery: Delivery) -> None:
+    def _on_delivery(
+        self, feed: Feed[Attempt], lane: Lane[Attempt], delivery: Delivery
+    ) -> None:
         subject = delivery.subject
         job_id = subject[subject.rfind(b".") + 1 :].decode("utf-8", "replace")
-        attempt = Attempt(delivery, lane, job_id, self._loop.time())
+        attempt = Attempt(delivery, feed, lane, job_id, self._loop.time())
         if self._is_draining:
             self._link.post(frames.signal(delivery.reply, NAK))
             return
@@ -155,7 +158,7 @@ class Consumer:
             lane.backlog = 0
         elif lane.asked <= 1:  # Reading it from every delivery would tell no more.
             lane.backlog = delivery.backlog
-        if self._feed.arrived(lane, attempt, attempt.arrived_s):
+        if feed.arrived(lane, attempt, attempt.arrived_s):
             self._begin(attempt)
 
     def _begin(self, attempt: Attempt) -> None:
@@ -197,13 +200,14 @@ class Consumer:
         self._pull_soon()
 
     def _on_reconnect(self) -> None:
-        for lane in self._feed.lanes:
-            lane.forget()
+        for feed in self._feeds:
+            for lane in feed.lanes:
+                lane.forget()
         self._pull_soon()
 
-    def _replenish(self, lane: Lane[Attempt]) -> None:
+    def _replenish(self, attempt: Attempt) -> None:
         """Ask for more when a slot is freed: at once if the lane runs dry, else soon."""
-        if self._feed.is_running_dry(lane):
+        if attempt.feed.is_running_dry(attempt.lane):
             self._pull()
         else:  # Few slots are free: in a moment there are more, and short jobs share a request.
             self._pull_soon()
@@ -219,19 +223,21 @@ class Consumer:
         if self._is_draining or not self._client.connection.is_connected:
             return
         now = self._loop.time()
-        for lane, batch in self._feed.plan(now):
-            lane.ask(batch, now, now + PULL_EXPIRES_S + _PULL_GRACE_S)
-            self._pullers[id(lane)].ask(batch)
+        for feed in self._feeds:
+            for lane, batch in feed.plan(now):
+                lane.ask(batch, now, now + PULL_EXPIRES_S + _PULL_GRACE_S)
+                self._pullers[id(lane)].ask(batch)
 
     def _tick(self) -> None:
         """Look after leases, timeouts, lost pulls and jobs that wait too long for a slot."""
         now = self._loop.time()
         self._keeper.tick(self.in_hand.values())
-        for lane in self._feed.lanes:
-            lane.expire(now)
-        for attempt in self._feed.overdue(now, _LONGEST_WAIT_FOR_SLOT_S):
-            self._return(attempt)
-        self._metrics.running.set(self._feed.running)
+        for feed in self._feeds:
+            for lane in feed.lanes:
+                lane.expire(now)
+            for attempt in feed.overdue(now, _LONGEST_WAIT_FOR_SLOT_S):
+                self._return(attempt)
+        self._metrics.running.set(self.running)
         if not self._is_draining:
             self._pull()
         self._ticker = self._loop.call_later(TICK_S, self._tick)

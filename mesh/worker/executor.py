@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 
@@ -41,8 +42,7 @@ class Executor:
 
     async def execute(self, attempt: Attempt) -> Outcome:
         """Run the task and say how the attempt ended; raises nothing."""
-        attempt.started_ms = self._clock.now_ms()
-        attempt.deadline_s = self._now() + self._timeout_of(attempt)
+        self._start(attempt)
         if attempt.stop_reason:  # Told so before the first step.
             return self._stopped(attempt)
         try:
@@ -52,26 +52,24 @@ class Executor:
                 args = attempt.args
                 if definition.signature.takes_context:
                     args = (attempt.context, *args)
-                value = await definition.function(*args, **attempt.kwargs)
-                outcome: Outcome = Succeeded(Raw(codec.encode(value)))
+                outcome = _returned(await definition.function(*args, **attempt.kwargs))
+            elif definition.options.pool is Pool.THREAD:
+                outcome = _returned(await self._threads.run(attempt))
             else:
-                outcome = Succeeded(await self._run_elsewhere(attempt))
+                attempt.deadline_s = math.inf  # The wait for a free child does not count.
+                outcome = Succeeded(await self._processes.run(attempt, self._start))
         except BaseException as error:
             outcome = self._failed(attempt, error)
         attempt.finished_ms = self._clock.now_ms()
         return outcome
 
-    async def _run_elsewhere(self, attempt: Attempt) -> Raw:
-        if attempt.definition.options.pool is Pool.PROCESS:
-            return await self._processes.run(attempt)
-        return Raw(codec.encode(await self._threads.run(attempt)))
+    def _start(self, attempt: Attempt) -> None:
+        attempt.started_ms = self._clock.now_ms()
+        attempt.deadline_s = self._now() + self._timeout_of(attempt)
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
         if attempt.stop_reason:  # Whatever the task raised on its way out.
             return self._stopped(attempt)
-        if isinstance(error, NotSerializableError):
-            # The work is done: running it again would repeat its effects and fail the same way.
-            return Failed(describe(error, with_traceback=False))
         info = error.info if isinstance(error, ChildFailedError) else describe(error)
         if isinstance(error, ChildFailedError) and error.is_final:
             return Failed(info)
@@ -95,3 +93,11 @@ class Executor:
     def _again_or_never(self, attempt: Attempt, error: ErrorInfo) -> Outcome:
         delay_s = wait_before_retry(attempt.retry, attempt.number, self._chance())
         return Failed(error) if delay_s is None else Retry(error, delay_s)
+
+
+def _returned(value: object) -> Outcome:
+    try:
+        return Succeeded(Raw(codec.encode(value)))
+    except NotSerializableError as error:
+        # The work is done: running it again would repeat its effects and fail the same way.
+        return Failed(describe(error, with_traceback=False))

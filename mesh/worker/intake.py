@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from msgspec import Raw
 
@@ -9,11 +11,13 @@ from mesh.client.messages import unpack_arguments
 from mesh.client.records import Records
 from mesh.clock import Clock
 from mesh.contract import envelope, headers
-from mesh.contract.envelope import Retry
+from mesh.contract.envelope import PayloadRef, Retry
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ProgressRecord
+from mesh.contract.subjects import Names
 from mesh.errors import (
     ArgumentsError,
+    BrokerError,
     InvalidNameError,
     MalformedJobError,
     PayloadMissingError,
@@ -30,6 +34,7 @@ from mesh.worker.outcomes import AlreadyEnded, Ended, Failed, HandBack, Outcome
 
 _CONTENT_TYPE = headers.CONTENT_TYPE.encode()
 _ATTEMPT = headers.ATTEMPT.encode()
+_ATTEMPT_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _LONGEST_HAND_BACK_S = 10.0
 _SHORTEST_HAND_BACK_S = 0.5
 
@@ -53,6 +58,7 @@ class Intake:
         self._payloads = payloads
         self._clock = clock
         self._worker_id = worker_id
+        self._bucket = Names(settings.namespace).payloads_bucket
         self._grace_ms = int(settings.worker.unknown_task_grace_s * 1000)
         self._timeout_s = defaults.timeout_s
         self._retry = Retry(
@@ -64,7 +70,20 @@ class Intake:
         )
 
     async def take(self, attempt: Attempt) -> Outcome | None:
-        """Read a delivery; None: it can run, else how it ends without running."""
+        """Read a delivery; None: it can run, else how it ends without running.
+
+        Raises:
+            BrokerError: A record or the arguments could not be fetched.
+        """
+        try:
+            return await self._take(attempt)
+        except BrokerError:
+            raise
+        except Exception as error:
+            # What cannot be read now cannot be read next time: it must not come back for ever.
+            return Failed(describe(error))
+
+    async def _take(self, attempt: Attempt) -> Outcome | None:
         attempt.worker_id = self._worker_id
         delivery = attempt.delivery
         if not delivery.is_first or _ATTEMPT in delivery.headers:
@@ -76,7 +95,7 @@ class Intake:
     async def _recall(self, attempt: Attempt) -> Outcome | None:
         """Ask the records what became of the job: the delivery count is only a hint."""
         known = frames.read_headers(attempt.delivery.headers).get(headers.ATTEMPT, "1")
-        attempt.number = int(known) if known.isdigit() else 1
+        attempt.number = int(known) if _ATTEMPT_NUMBER.fullmatch(known) else 1
         try:
             check_job_id(attempt.job_id)
         except InvalidNameError:
@@ -109,6 +128,8 @@ class Intake:
             definition = attempt.definition = self._tasks.get(body.task)
             if body.args_ref is None:
                 self._decode_arguments(attempt, body.args, body.kwargs)
+            else:
+                self._check_bucket(body.args_ref)
         except UnknownTaskError as error:
             return self._unknown(attempt, error)
         except (MalformedJobError, InvalidNameError, ArgumentsError) as error:
@@ -117,6 +138,12 @@ class Intake:
             return Ended(State.EXPIRED, "it was not started in time")
         attempt.retry = body.retry or definition.options.retry or self._retry
         return None
+
+    def _check_bucket(self, ref: PayloadRef) -> None:
+        """Refuse arguments that lie elsewhere: they are removed when the job has ended."""
+        if ref.bucket != self._bucket:
+            why = f"arguments lie in bucket {self._bucket!r}, never in {ref.bucket!r}"
+            raise MalformedJobError(reason="bad-shape", why=why)
 
     def _unknown(self, attempt: Attempt, error: UnknownTaskError) -> Outcome:
         """Give a job of an unknown task to others for a while: a newer worker may know it."""

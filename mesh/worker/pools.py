@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
 import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import anyio.to_thread
-import msgspec
 from anyio import CapacityLimiter
 from msgspec import Raw
-from pebble import ProcessExpired
-from pebble import ProcessPool as KillablePool
 
 from mesh.contract.records import ErrorInfo
-from mesh.errors import WorkerLostError
-from mesh.tasks.context import JobContext, Progress, running_job
-from mesh.worker import child
+from mesh.tasks.context import running_job
 from mesh.worker.attempt import Attempt
-from mesh.worker.reports import ReportSocket
+from mesh.worker.childprocess import ChildProcess
+from mesh.worker.orders import Order
+
+_LAST_WORDS_S = 1.0
+_NO_REFERENCE = ErrorInfo(
+    "mesh.errors.AppNotFoundError",
+    "a task in the process pool needs a worker that was told where its app is: run it with "
+    "`mesh worker module:app`, or give Worker an app_reference",
+)
 
 
 class ChildFailedError(Exception):
@@ -64,86 +65,101 @@ def _in_thread(function: Callable[..., Any], attempt: Attempt) -> Any:
 
 
 class ProcessPool:
-    """Runs tasks in child processes that can be killed; made when first needed.
+    """Runs tasks in child processes that can be killed; each is started when first needed.
 
-    Children are sent names and bytes, never functions: each loads the app by its reference.
+    Children are sent names and bytes, never functions: each loads the app by its reference. An
+    attempt whose task is told to stop loses its child, and the next one gets a new child.
+
+    Attributes:
+        size: How many children run at once.
     """
 
     def __init__(self, app_reference: str, size: int) -> None:
         self._app_reference = app_reference
-        self._size = size or os.cpu_count() or 1
-        self._pool: KillablePool | None = None
-        self._reports: ReportSocket | None = None
-        self._running: dict[str, JobContext] = {}
+        self.size = size or _cpus()
+        self._limiter = CapacityLimiter(self.size)
+        self._children: set[ChildProcess] = set()
+        self._idle: list[ChildProcess] = []
 
-    async def run(self, attempt: Attempt) -> Raw:
+    async def run(self, attempt: Attempt, on_start: Callable[[Attempt], None]) -> Raw:
         """Run the attempt in a child and return its value as JSON.
+
+        Args:
+            attempt: The attempt.
+            on_start: Called when its turn has come: before, it waits for a child to be free.
 
         Raises:
             ChildFailedError: The task failed there.
             WorkerLostError: The child died.
         """
-        pool = self._pool or self._open()
-        context = attempt.context
-        order = child.Order(
-            attempt.envelope.task,
-            bytes(attempt.raw_args),
-            bytes(attempt.raw_kwargs),
-            context.job_id,
-            context.queue,
-            context.priority,
-            context.attempt,
-            context.worker,
-            context.enqueued_at_ms,
-            context.tags,
-            context.meta,
-        )
-        future = pool.schedule(child.run, args=[msgspec.msgpack.encode(order)])
-        self._running[attempt.job_id] = context
-        try:
-            answer = await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            future.cancel()  # Kills the child.
-            raise
-        except ProcessExpired as error:
-            raise WorkerLostError(_epitaph(error)) from error
-        finally:
-            self._running.pop(attempt.job_id, None)
-        return _value(msgspec.msgpack.decode(answer, type=child.Answer))
+        if not self._app_reference:
+            raise ChildFailedError(_NO_REFERENCE, is_final=True)
+        async with self._limiter:
+            on_start(attempt)
+            child = self._take()
+            try:
+                answer = await child.run(_order(attempt), attempt.report)
+            except BaseException:
+                await self._drop(child)
+                raise
+            if answer.is_last:
+                await self._drop(child)
+            else:
+                self._idle.append(child)
+        if answer.error is not None:
+            raise ChildFailedError(answer.error, is_final=answer.is_final)
+        return Raw(answer.value)
 
     def close(self) -> None:
-        """Kill the children that still run and end the pool."""
-        if self._pool is not None:
-            self._pool.stop()
-            self._pool.join(timeout=5)
-            self._pool = None
-        if self._reports is not None:
-            self._reports.close()
-            self._reports = None
+        """End the idle children and kill those that still run."""
+        for child in self._children:
+            if child in self._idle:
+                child.dismiss()
+            else:
+                child.kill()
+        for child in self._children:
+            child.bury(_LAST_WORDS_S)
+        self._children.clear()
+        self._idle.clear()
 
-    def _open(self) -> KillablePool:
-        self._reports = ReportSocket(self._on_report)
-        self._pool = KillablePool(
-            max_workers=self._size,
-            # Not forked: a copy of this process's threads and connections is no use to it.
-            context=multiprocessing.get_context("spawn"),  # pyright: ignore[reportArgumentType]
-            initializer=child.start,
-            initargs=[self._app_reference, self._reports.address, os.getpid()],
-        )
-        return self._pool
+    async def _drop(self, child: ChildProcess) -> None:
+        child.kill()
+        await child.reap()
+        self._children.discard(child)
 
-    def _on_report(self, job_id: str, progress: Progress) -> None:
-        context = self._running.get(job_id)
-        if context is not None:
-            context.progress(progress.current, progress.total, progress.message)
-
-
-def _value(answer: child.Answer) -> Raw:
-    if answer.error is not None:
-        raise ChildFailedError(answer.error, is_final=answer.is_final)
-    return Raw(answer.value)
+    def _take(self) -> ChildProcess:
+        """The child that was busy last, or a new one; those that died meanwhile are dropped."""
+        while self._idle:
+            child = self._idle.pop()
+            if child.is_alive:
+                return child
+            child.kill()
+            child.bury(_LAST_WORDS_S)
+            self._children.discard(child)
+        child = ChildProcess(self._app_reference)
+        self._children.add(child)
+        return child
 
 
-def _epitaph(error: ProcessExpired) -> str:
-    code = getattr(error, "exitcode", None)
-    return f"the child process that ran the attempt died (exit code {code})"
+def _order(attempt: Attempt) -> Order:
+    context = attempt.context
+    return Order(
+        attempt.envelope.task,
+        bytes(attempt.raw_args),
+        bytes(attempt.raw_kwargs),
+        context.job_id,
+        context.queue,
+        context.priority,
+        context.attempt,
+        context.worker,
+        context.enqueued_at_ms,
+        context.tags,
+        context.meta,
+    )
+
+
+def _cpus() -> int:
+    """Count the CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

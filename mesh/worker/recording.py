@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from mesh.clock import Clock
 from mesh.contract import headers, records
@@ -17,7 +18,8 @@ from mesh.transport import frames
 from mesh.worker.attempt import Attempt
 
 _NULL = Raw(b"null")
-_LONGEST_DEAD_HEADER = 65_536
+# The server takes 65,535 bytes of headers in all.
+_LONGEST_DEAD_HEADER = 60_000
 
 
 class Recorder:
@@ -154,8 +156,21 @@ class Recorder:
             )
         )
 
-    def dead_letter(self, attempt: Attempt, job_id: str, error: ErrorInfo) -> bytes:
-        """Encode the headers of a dead letter; its body is the job's own, as it came."""
+    def dead_letter(
+        self,
+        attempt: Attempt,
+        job_id: str,
+        error: ErrorInfo,
+        body_ref: PayloadRef | None = None,
+    ) -> bytes:
+        """Encode the headers of a dead letter; its body is the job's own, as it came.
+
+        Args:
+            attempt: The attempt that failed.
+            job_id: The key of the job's records.
+            error: Why it failed.
+            body_ref: Where the body lies, if it is too large to travel with these headers.
+        """
         letter = DeadLetter(
             job_id,
             attempt.lane.queue,
@@ -166,15 +181,18 @@ class Recorder:
             self._worker_id,
             attempt.enqueued_at_ms,
             self._clock.now_ms(),
+            body_ref,
         )
         encoded = records.encode(letter)
         if len(encoded) > _LONGEST_DEAD_HEADER:
-            short = ErrorInfo(error.type, error.message[:1000])
-            encoded = records.encode(_with_error(letter, short))
+            short = ErrorInfo(error.type[:1000], error.message[:1000])
+            encoded = records.encode(replace(letter, error=short))
         known = frames.read_headers(attempt.delivery.headers)
         pairs = [(headers.EXPECTED_LAST, "0"), (headers.DEAD_LETTER, encoded.decode())]
         if headers.CONTENT_TYPE in known:
-            pairs.append((headers.CONTENT_TYPE, known[headers.CONTENT_TYPE]))
+            # It may be anything: a foreign producer wrote it.
+            kind = known[headers.CONTENT_TYPE][:100]
+            pairs.append((headers.CONTENT_TYPE, kind if kind.isprintable() else "unprintable"))
         return frames.header_block(pairs)
 
 
@@ -187,17 +205,3 @@ def record_id(attempt: Attempt) -> str:
         return check_job_id(attempt.job_id)
     except InvalidNameError:
         return f"invalid-{attempt.delivery.sequence}"
-
-
-def _with_error(letter: DeadLetter, error: ErrorInfo) -> DeadLetter:
-    return DeadLetter(
-        letter.job_id,
-        letter.queue,
-        letter.priority,
-        letter.task,
-        error,
-        letter.attempt,
-        letter.worker,
-        letter.enqueued_at_ms,
-        letter.died_at_ms,
-    )

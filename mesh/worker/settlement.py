@@ -226,10 +226,15 @@ class Settlement:
     async def _bury(self, attempt: Attempt, error: ErrorInfo) -> None:
         """Keep a dead letter; written once, however often it is tried."""
         job_id = record_id(attempt)
+        body = attempt.delivery.data
         block = self._recorder.dead_letter(attempt, job_id, error)
+        if len(block) + len(body) > self._publisher.most_bytes:
+            bucket = self._names.payloads_bucket
+            ref = await self._client.payloads.put(bucket, f"{job_id}.dead", body)
+            block, body = self._recorder.dead_letter(attempt, job_id, error, ref), b""
         subject = self._names.dead(attempt.lane.queue, job_id)
         try:
-            await self._publisher.publish(subject, block, attempt.delivery.data)
+            await self._publisher.publish(subject, block, body)
         except ApiError as fault:
             if not _is_fenced(fault):
                 raise

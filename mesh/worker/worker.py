@@ -19,7 +19,8 @@ from mesh.clock import SYSTEM_CLOCK, Clock
 from mesh.contract.lifecycle import PRIORITIES
 from mesh.errors import BrokerError, NotProvisionedError
 from mesh.identifiers import check_queue, new_worker_id
-from mesh.policy.lanes import WEIGHTS, Lane
+from mesh.policy.lanes import WEIGHTS, Feed, Lane
+from mesh.tasks.options import Pool
 from mesh.telemetry.metrics import WorkerMetrics, default_metrics
 from mesh.worker.attempt import Attempt
 from mesh.worker.consumer import Consumer
@@ -154,15 +155,9 @@ class Worker:
             self._clock, ThreadPool(worker.concurrency), processes, intake.timeout_of
         )
         keeper = LeaseKeeper(client.publisher, client.names, recorder, worker.heartbeat_s)
-        lanes: list[Lane[Attempt]] = [
-            Lane(queue, priority, WEIGHTS[priority])
-            for queue in self.queues
-            for priority in PRIORITIES
-        ]
         consumer = Consumer(
             client,
-            lanes=lanes,
-            slots=worker.concurrency,
+            feeds=self._feeds(processes.size),
             intake=intake,
             executor=executor,
             keeper=keeper,
@@ -172,6 +167,31 @@ class Worker:
             client, recorder, self._metrics, self._clock, consumer.settled
         )
         return consumer
+
+    def _feeds(self, children: int) -> list[Feed[Attempt]]:
+        """Give queues whose tasks all run in the process pool as many slots as it has children.
+
+        A job fetched beyond that would wait here while another worker's child is idle.
+        """
+        default = self._settings.job_defaults.queue
+        pools: dict[str, set[Pool]] = {}
+        for task in self._app.tasks:
+            pools.setdefault(task.options.queue or default, set()).add(task.options.pool)
+        computing = [queue for queue in self.queues if pools.get(queue) == {Pool.PROCESS}]
+        others = [queue for queue in self.queues if queue not in computing]
+        slots = ((others, self._settings.worker.concurrency), (computing, children))
+        is_strict = self._settings.worker.strict_priority
+        return [
+            Feed(_lanes(queues), count, is_strict=is_strict)
+            for queues, count in slots
+            if queues
+        ]
+
+
+def _lanes(queues: Sequence[str]) -> list[Lane[Attempt]]:
+    return [
+        Lane(queue, priority, WEIGHTS[priority]) for queue in queues for priority in PRIORITIES
+    ]
 
 
 async def run_worker(worker: Worker, stop: asyncio.Event, *, is_burst: bool = False) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +13,6 @@ from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 _LONGEST_LINE = 65_536
-
 
 
 class Wire:
@@ -38,9 +37,10 @@ class Wire:
             pass
 
     async def store(self, subject: bytes, body: bytes, *headers: tuple[str, str]) -> int | None:
-        """Publish one message; its sequence in the stream, or None if no stream takes it."""
+        """Publish one message; its sequence in the stream, or None if it was not taken."""
         answer = await self.request(subject, body, *headers)
-        return None if answer is None else int(json.loads(answer)["seq"])
+        receipt: dict[str, Any] = json.loads(answer or b"{}")
+        return None if "error" in receipt else receipt.get("seq")
 
     async def request(
         self, subject: bytes, body: bytes, *headers: tuple[str, str]
@@ -59,6 +59,10 @@ class Wire:
         with anyio.fail_after(10):
             return await self._answer()
 
+    async def publish(self, subject: bytes, body: bytes = b"") -> None:
+        """Publish one message and wait for nothing."""
+        await self._stream.send(b"PUB %b %d\r\n%b\r\n" % (subject, len(body), body))
+
     async def _answer(self) -> bytes | None:
         while True:
             words = (await self._line()).split(b" ")
@@ -67,16 +71,17 @@ class Wire:
             elif words[0] == b"-ERR":
                 self.complaints.append(b" ".join(words))
             elif words[0] in {b"MSG", b"HMSG"}:
-                body = await self._lines.receive_exactly(int(words[-1]) + 2)
-                is_status = words[0] == b"HMSG"
-                return None if is_status else body[:-2]
+                whole = await self._lines.receive_exactly(int(words[-1]) + 2)
+                size = int(words[-2]) if words[0] == b"HMSG" else 0
+                is_status = whole.startswith(b"NATS/1.0 ")  # such as 503, no responders
+                return None if is_status else whole[size:-2]
 
     async def _line(self) -> bytes:
         return await self._lines.receive_until(b"\r\n", _LONGEST_LINE)
 
 
 @asynccontextmanager
-async def wire(url: str) -> AsyncIterator[Wire]:
+async def wire(url: str) -> AsyncGenerator[Wire]:
     """Connect to the server at an address such as ``nats://127.0.0.1:4222``."""
     address = urlsplit(url)
     stream = await anyio.connect_tcp(address.hostname or "", address.port or 4222)

@@ -103,7 +103,7 @@ async def test_unlistening_takes_in_what_is_on_its_way(server: EmbeddedServer) -
         subscription = await connection.link.listen("seam.>", into(heard))
         for number in range(500):
             connection.link.post(frames.signal(b"seam.a", b"%d" % number))
-        await connection.link.unlisten(subscription)
+        await connection.link.unlisten(subscription, drain=True)
     finally:
         await connection.close()
 

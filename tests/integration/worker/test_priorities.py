@@ -16,12 +16,12 @@ from support.waiting import until
 
 @pytest.mark.timeout(120)
 async def test_a_high_job_behind_100_000_low_ones_starts_at_once(mesh: RunningApp) -> None:
-    """On an idle slot a high-priority job starts within 5 ms, however many low ones wait."""
-    app, gate, starts = mesh.app, anyio.Event(), dict[int, float]()
+    """It gets the next slot that a low one leaves, within 5 ms, however many low ones wait."""
+    app, starts = mesh.app, dict[int, float]()
 
     @app.task(queue="work")
     async def backlog() -> None:
-        await gate.wait()
+        await anyio.sleep(0.05)
 
     @app.task(queue="work")
     async def urgent(number: int) -> None:
@@ -34,7 +34,6 @@ async def test_a_high_job_behind_100_000_low_ones_starts_at_once(mesh: RunningAp
     waits: list[float] = []
     async with mesh.worker(worker__concurrency=50) as worker:
         await until(lambda: worker.running == 50, "low jobs fill the slots")
-        gate.set()
         for number in range(100):
             sent = SYSTEM_CLOCK.monotonic()
             job = await urgent.options(priority="high").enqueue(number)

@@ -1,0 +1,92 @@
+"""``mesh enqueue``: have a job run, by its task's name."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from mesh.cli.options import connects, duration, instant, job_id, queue, with_output
+from mesh.cli.output import Output, as_json
+from mesh.cli.target import Target
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from mesh.app import Mesh
+    from mesh.tasks.options import CallKeywords
+
+_PRIORITIES = ("critical", "high", "normal", "low")
+
+
+@click.command
+@click.argument("task")
+@click.option(
+    "--json",
+    "arguments",
+    metavar="ARGUMENTS",
+    default="[]",
+    help="The arguments as JSON: an array by position, an object by name; - reads stdin.",
+)
+@click.option("-q", "--queue", type=queue, metavar="NAME", help="The queue.")
+@click.option("--priority", type=click.Choice(_PRIORITIES), help="The priority.")
+@click.option("--delay", type=duration, metavar="DURATION", help="Run it so much later.")
+@click.option("--eta", type=instant, metavar="TIME", help="Run it then: ISO 8601 with offset.")
+@click.option(
+    "--job-id", type=job_id, metavar="ID", help="The job's id; enqueued twice, it runs once."
+)
+@click.option("--timeout", type=duration, metavar="DURATION", help="Limit of one attempt.")
+@click.option("--retry", type=click.IntRange(min=0), help="How often to retry.")
+@click.option("--expires", type=duration, metavar="DURATION", help="Drop it if not started.")
+@click.option("--wait", "waits", is_flag=True, help="Wait for the result and print it.")
+@click.option("--wait-timeout", type=duration, metavar="DURATION", help="Wait only so long.")
+@connects
+@with_output
+def enqueue(
+    *,
+    output: Output,
+    target: Target,
+    task: str,
+    arguments: str,
+    waits: bool,
+    wait_timeout: float | None,
+    **options: Any,
+) -> None:
+    """Enqueue a job for TASK and print its id.
+
+    The task need not be known here: a worker that has it runs the job.
+    """
+    args, kwargs = _read(arguments)
+    keywords = cast(
+        "CallKeywords", {name: value for name, value in options.items() if value is not None}
+    )
+    if "delay" in keywords and "eta" in keywords:
+        message = "Give --delay or --eta, not both."
+        raise click.UsageError(message)
+
+    async def send(mesh: Mesh) -> tuple[str, Raw | None]:
+        job = await mesh.send(task, args, kwargs, **keywords)
+        if not waits and wait_timeout is None:
+            return job.id, None
+        client = await mesh.client()
+        return job.id, await client.result(job.id, wait_timeout, is_known=True)
+
+    job_id, value = target.run(send)
+    if value is None:
+        output.show({"job_id": job_id}, job_id)
+    else:
+        output.show({"job_id": job_id, "result": value}, as_json(value))
+
+
+def _read(text: str) -> tuple[list[Any], dict[str, Any]]:
+    import msgspec
+
+    value: list[Any] | dict[str, Any]
+    try:
+        text = sys.stdin.read() if text == "-" else text
+        value = msgspec.json.decode(text, type=list[Any] | dict[str, Any])
+    except ValueError as error:
+        message = f"give a JSON array (by position) or object (by name): {error}"
+        raise click.BadParameter(message, param_hint="--json") from error
+    return ([], value) if isinstance(value, dict) else (value, {})
