@@ -1,107 +1,156 @@
-"""Every Prometheus instrument, declared once with unit and help; none is labelled by job id."""
+"""Every Prometheus instrument, declared once with unit and help; none is labelled by job id.
+
+The worker counts in plain numbers and turns them into samples when Prometheus asks: the client
+library's counters take a lock at every step, four times a job.
+"""
 
 from __future__ import annotations
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 
 BUCKETS_S = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0),
 )
+_BOUNDS = (*(str(bound) for bound in BUCKETS_S), "+Inf")
 
 
-class WorkerMetrics:
-    """What a worker counts.
+class Distribution:
+    """How often a duration fell into each bucket, and the sum of all."""
+
+    __slots__ = ("counts", "total_s")
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(_BOUNDS)
+        self.total_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Take in one duration."""
+        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+        self.total_s += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Say how many durations were at most each bound."""
+        running = 0
+        cumulative: list[tuple[str, float]] = []
+        for bound, count in zip(_BOUNDS, self.counts, strict=True):
+            running += count
+            cumulative.append((bound, running))
+        return cumulative
+
+
+class TaskTally:
+    """What is counted of one task in one queue.
 
     Attributes:
         finished: Jobs that ended, by outcome.
-        attempts: Attempts, by result.
+        attempts: Attempts that ended, by result: ``ok``, ``retry``, ``dead``.
         duration: How long attempts ran.
         wait: How long jobs waited from enqueue to start.
-        running: Jobs that run now.
+    """
+
+    __slots__ = ("attempts", "duration", "finished", "wait")
+
+    def __init__(self) -> None:
+        self.finished: dict[str, int] = {}
+        self.attempts: dict[str, int] = {}
+        self.duration = Distribution()
+        self.wait = Distribution()
+
+    def end(self, outcome: str) -> None:
+        """Count a job that ended."""
+        self.finished[outcome] = self.finished.get(outcome, 0) + 1
+
+    def ran(self, result: str, enqueued_ms: int, started_ms: int, finished_ms: int) -> None:
+        """Count an attempt; times are milliseconds since the epoch."""
+        self.attempts[result] = self.attempts.get(result, 0) + 1
+        self.duration.observe((finished_ms - started_ms) / 1000)
+        self.wait.observe(max(0, started_ms - enqueued_ms) / 1000)
+
+
+class WorkerMetrics(Collector):
+    """What a worker counts; a collector of the registry it is given.
+
+    Attributes:
         fenced: Results refused because the job had ended already.
+        running: Says how many jobs run now; set by the worker.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.finished = Counter(
-            "mesh_jobs_finished",
-            "Jobs that ended, by outcome.",
-            ("queue", "task", "outcome"),
-            registry=registry,
-        )
-        self.attempts = Counter(
-            "mesh_job_attempts",
-            "Attempts that ended, by result.",
-            ("queue", "task", "result"),
-            registry=registry,
-        )
-        self.duration = Histogram(
-            "mesh_job_duration_seconds",
-            "How long attempts ran.",
-            ("queue", "task"),
-            buckets=BUCKETS_S,
-            registry=registry,
-        )
-        self.wait = Histogram(
+        self.fenced = 0
+        self.running: Callable[[], int] = _none
+        self._tallies: dict[tuple[str, str], TaskTally] = {}
+        registry.register(self)
+
+    def of(self, queue: str, task: str) -> TaskTally:
+        """The tally of one task in one queue."""
+        tally = self._tallies.get((queue, task))
+        if tally is None:
+            tally = self._tallies[queue, task] = TaskTally()
+        return tally
+
+    def describe(self) -> Iterable[Metric]:
+        """Name what will be collected, without collecting it."""
+        return _families()
+
+    def collect(self) -> Iterator[Metric]:
+        """Turn the tallies into samples."""
+        finished, attempts, duration, wait, running, fenced = _families()
+        for labels, tally in list(self._tallies.items()):
+            for outcome, count in list(tally.finished.items()):
+                finished.add_metric((*labels, outcome), count)
+            for result, count in list(tally.attempts.items()):
+                attempts.add_metric((*labels, result), count)
+            duration.add_metric(labels, tally.duration.buckets(), tally.duration.total_s)
+            wait.add_metric(labels, tally.wait.buckets(), tally.wait.total_s)
+        running.add_metric((), self.running())
+        fenced.add_metric((), self.fenced)
+        yield from (finished, attempts, duration, wait, running, fenced)
+
+
+def _families() -> tuple[
+    CounterMetricFamily,
+    CounterMetricFamily,
+    HistogramMetricFamily,
+    HistogramMetricFamily,
+    GaugeMetricFamily,
+    CounterMetricFamily,
+]:
+    by_task = ("queue", "task")
+    return (
+        CounterMetricFamily(
+            "mesh_jobs_finished", "Jobs that ended, by outcome.", labels=(*by_task, "outcome")
+        ),
+        CounterMetricFamily(
+            "mesh_job_attempts", "Attempts that ended, by result.", labels=(*by_task, "result")
+        ),
+        HistogramMetricFamily(
+            "mesh_job_duration_seconds", "How long attempts ran.", labels=by_task
+        ),
+        HistogramMetricFamily(
             "mesh_job_queue_wait_seconds",
             "How long jobs waited from enqueue to start.",
-            ("queue",),
-            buckets=BUCKETS_S,
-            registry=registry,
-        )
-        self.running = Gauge("mesh_jobs_running", "Jobs that run now.", registry=registry)
-        self.fenced = Counter(
-            "mesh_results_fenced",
-            "Results refused because the job had ended already.",
-            registry=registry,
-        )
-
-
-class TaskMetrics:
-    """The instruments of one task in one queue, with their labels bound once.
-
-    Attributes:
-        ok: Attempts that returned.
-        retried: Attempts that are followed by another.
-        dead: Attempts that were the job's last, and failed.
-    """
-
-    __slots__ = (
-        "_duration",
-        "_ended",
-        "_metrics",
-        "_names",
-        "_succeeded",
-        "_wait",
-        "dead",
-        "ok",
-        "retried",
+            labels=by_task,
+        ),
+        GaugeMetricFamily("mesh_jobs_running", "Jobs that run now."),
+        CounterMetricFamily(
+            "mesh_results_fenced", "Results refused because the job had ended already."
+        ),
     )
 
-    def __init__(self, metrics: WorkerMetrics, queue: str, task: str) -> None:
-        self._metrics = metrics
-        self._names = (queue, task)
-        self._duration = metrics.duration.labels(queue, task)
-        self._wait = metrics.wait.labels(queue)
-        self._succeeded = metrics.finished.labels(queue, task, "succeeded")
-        self.ok = metrics.attempts.labels(queue, task, "ok")
-        self.retried = metrics.attempts.labels(queue, task, "retry")
-        self.dead = metrics.attempts.labels(queue, task, "dead")
 
-    def succeeded(self, enqueued_at_ms: int, started_ms: int, finished_ms: int) -> None:
-        """Count a job that returned its result."""
-        self.ok.inc()
-        self._succeeded.inc()
-        self.ran(enqueued_at_ms, started_ms, finished_ms)
-
-    def ran(self, enqueued_at_ms: int, started_ms: int, finished_ms: int) -> None:
-        """Note how long an attempt waited and ran; times are milliseconds since the epoch."""
-        self._duration.observe((finished_ms - started_ms) / 1000)
-        self._wait.observe(max(0, started_ms - enqueued_at_ms) / 1000)
-
-    def finished(self, outcome: str) -> None:
-        """Count a job that ended in another way."""
-        self._metrics.finished.labels(*self._names, outcome).inc()
+def _none() -> int:
+    return 0
 
 
 _default: WorkerMetrics | None = None
@@ -109,7 +158,7 @@ _default: WorkerMetrics | None = None
 
 def default_metrics() -> WorkerMetrics:
     """The instruments in Prometheus's default registry, made once for each process."""
-    global _default  # noqa: PLW0603 - a process has one default registry, and so one set of instruments
+    global _default  # noqa: PLW0603 - a process has one default registry, and so one set
     if _default is None:
         _default = WorkerMetrics(REGISTRY)
     return _default

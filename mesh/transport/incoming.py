@@ -1,8 +1,8 @@
 """Split what the server sends into messages, whatever their subjects hold.
 
-nats-py's own parser splits at any white space. A subject may hold a vertical tab or a form feed:
-the server stores it, nats-py takes it for a broken protocol and drops the connection, and the
-message comes again after each reconnect. One publish would stop every worker of its queue.
+nats-py's own parser splits at any white space. A subject may hold a vertical tab or a form
+feed: the server stores it, nats-py takes it for a broken protocol and drops the connection, and
+the message comes again after each reconnect. One publish would stop every worker of its queue.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
 _END = b"\r\n"
+_MESSAGES = (b"MSG ", b"HMSG")
 
 
 class FrameParser(Parser):
@@ -21,6 +22,7 @@ class FrameParser(Parser):
     def __init__(self, connection: Any) -> None:
         self._epoch = 0
         super().__init__(connection)  # It calls reset.
+        self._hand_over = connection.hand_over
         self._deliver = connection._process_msg
 
     def reset(self) -> None:
@@ -56,7 +58,7 @@ class FrameParser(Parser):
         self._missing = 0
         while (end := data.find(_END, at)) >= 0:
             kind = data[at : at + 4]
-            if kind != b"MSG " and kind != b"HMSG":
+            if kind not in _MESSAGES:
                 await super().parse(data[at : end + 2])
                 at = end + 2
                 continue
@@ -66,20 +68,19 @@ class FrameParser(Parser):
             if stop + 2 > len(data):
                 self._missing = stop + 2 - len(data)
                 return at
-            if kind == b"MSG ":
-                reply = words[3] if len(words) == 5 else b""
-                await self._deliver(int(words[2]), words[1], reply, data[start:stop], None)
-            else:
-                body = start + _number(words[-2])
-                reply = words[3] if len(words) == 6 else b""
-                await self._deliver(
-                    int(words[2]), words[1], reply, data[body:stop], data[start:body]
-                )
+            # MSG <subject> <sid> [reply] <size>; HMSG has the size of its headers besides.
+            plain = kind == b"MSG "
+            body = start if plain else start + _number(words[-2])
+            reply = words[3] if len(words) == (5 if plain else 6) else b""
+            number, payload, block = int(words[2]), data[body:stop], data[start:body]
+            if not self._hand_over(number, words[1], reply, payload, block):
+                await self._deliver(number, words[1], reply, payload, block or None)
             at = stop + 2
         return at
 
 
 def _number(word: bytes) -> int:
     if not word.isdigit():
-        raise ProtocolError(f"the server announced {word[:20]!r} bytes")
+        what = f"the server announced {word[:20]!r} bytes"
+        raise ProtocolError(what)
     return int(word)

@@ -63,15 +63,16 @@ class Link(Client):
         if queue is not None and queue.empty() and self.is_connected:
             queue.put_nowait(asyncio.get_running_loop().create_future())
 
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
-    ) -> None:
-        handler = self._handlers.get(sid)
+    def hand_over(
+        self, number: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> bool:
+        """Give a message to whoever listens; say whether anybody does."""
+        handler = self._handlers.get(number)
         if handler is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
+            return False
         try:
             handler(subject, reply, data, headers)
         except Exception:
             # The read loop ends on any exception: one bad message would cut the connection.
             log.exception("a message handler failed", extra={"subject": subject[:200]})
+        return True

@@ -189,7 +189,11 @@ def _same(found: Any, wanted: Any) -> bool:
         parts = cast("dict[str, Any]", wanted)
         return all(_same(there.get(key), value) for key, value in parts.items())
     if isinstance(wanted, list):
-        has: list[Any] = found if isinstance(found, list) else []
-        wants: list[Any] = wanted
+        has = _as_list(found)
+        wants = _as_list(wanted)
         return len(has) == len(wants) and all(map(_same, has, wants))
     return found == wanted or (not found and not wanted)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

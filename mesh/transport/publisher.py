@@ -7,7 +7,7 @@ same message id, which the server stores once, and called unknown only after the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import anyio
@@ -21,7 +21,6 @@ from mesh.transport.faults import from_api, no_listener
 
 _SWEEP_S = 0.1
 _RESEND_S = 1.0
-_NO_LISTENER_RESEND_S = 0.1
 _YIELD_EVERY = 256
 
 Done = Callable[[Any, "BrokerError | None", bytes], None]
@@ -53,7 +52,7 @@ class _Ack(msgspec.Struct):
 class _Waiting:
     """A publish on its way."""
 
-    __slots__ = ("context", "done", "due", "first_sent", "frame", "is_unheard", "subject")
+    __slots__ = ("context", "done", "first_sent", "frame", "sent", "subject")
 
     def __init__(
         self, subject: str, frame: bytes, done: Done, context: Any, now: float
@@ -63,8 +62,7 @@ class _Waiting:
         self.done = done
         self.context = context
         self.first_sent = now
-        self.due = now + _RESEND_S
-        self.is_unheard = False
+        self.sent = now
 
 
 _read_ack = msgspec.json.Decoder(_Ack).decode
@@ -81,8 +79,10 @@ class Publisher:
         self._connection = connection
         self._link = connection.link
         self._deadline_s = deadline_s
+        self._resend_s = min(_RESEND_S, deadline_s)
         self._window = window
-        self._waiting: dict[bytes, _Waiting] = {}
+        self._waiting: dict[bytes, _Waiting] = {}  # In the order of sending.
+        self._unheard: dict[bytes, _Waiting] = {}
         self._count = 0
         self._inbox = f"{connection.inbox}.p."
         self._cut = len(self._inbox)
@@ -204,8 +204,7 @@ class Publisher:
             return
         if headers and frames.status_code(headers) == 503:
             # An election looks the same as a missing stream: try again until the deadline.
-            waiting.due = self._clock() + _NO_LISTENER_RESEND_S
-            waiting.is_unheard = True
+            self._unheard[token] = waiting
             return
         del self._waiting[token]
         fault = None
@@ -222,23 +221,37 @@ class Publisher:
         """Send again what is due, give up what is past its deadline."""
         self._sweeper = None
         now = self._clock()
-        for token, waiting in list(self._waiting.items()):
-            if now >= waiting.first_sent + self._deadline_s:
-                del self._waiting[token]
-                waiting.done(waiting.context, self._verdict(waiting), b"")
-                self._room.set()
-            elif now >= waiting.due:
-                waiting.due = now + _RESEND_S
-                waiting.is_unheard = False
-                if self._connection.is_connected:
-                    self._link.post(waiting.frame)
+        unheard, self._unheard = self._unheard, {}
+        for token in unheard:
+            self._repeat_or_give_up(token, now, no_listener)
+        for token in list(self._overdue(now)):
+            self._repeat_or_give_up(token, now, self._no_ack)
         if self._waiting:
             self._arm()
 
-    def _verdict(self, waiting: _Waiting) -> BrokerError:
-        if waiting.is_unheard:
-            return no_listener(waiting.subject)
-        return _no_answer(waiting.subject, f"no acknowledgement within {self._deadline_s:g} s")
+    def _overdue(self, now: float) -> Iterator[bytes]:
+        for token, waiting in self._waiting.items():  # In the order of sending.
+            if now - waiting.sent < self._resend_s:
+                return
+            yield token
+
+    def _repeat_or_give_up(
+        self, token: bytes, now: float, verdict: Callable[[str], BrokerError]
+    ) -> None:
+        waiting = self._waiting.pop(token, None)
+        if waiting is None:  # Answered meanwhile.
+            return
+        if now - waiting.first_sent >= self._deadline_s:
+            waiting.done(waiting.context, verdict(waiting.subject), b"")
+            self._room.set()
+            return
+        waiting.sent = now
+        self._waiting[token] = waiting  # At the end: the order is that of sending.
+        if self._connection.is_connected:
+            self._link.post(waiting.frame)
+
+    def _no_ack(self, subject: str) -> BrokerError:
+        return _no_answer(subject, f"no acknowledgement within {self._deadline_s:g} s")
 
 
 class _Batch:

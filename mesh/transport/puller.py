@@ -112,7 +112,7 @@ class Puller:
     def _on_message(self, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         if reply.startswith(_ACK_PREFIX):
             is_first = reply.startswith(self._first) or reply.split(b".")[-5] == b"1"
-            self._on_delivery(Delivery(subject, reply, data, headers or b"", is_first=is_first))
+            self._on_delivery(Delivery(subject, reply, data, headers, is_first=is_first))
             return
         status = frames.status_code(headers)
         missing = frames.read_headers(headers).get("Nats-Pending-Messages", "")

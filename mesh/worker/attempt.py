@@ -132,6 +132,11 @@ class Attempt:
         return self._context
 
     @property
+    def is_read(self) -> bool:
+        """Whether its arguments are decoded, so that it can run."""
+        return hasattr(self, "args")
+
+    @property
     def task_name(self) -> str:
         """The task's name, or nothing if the body could not be read."""
         return self.envelope.task if hasattr(self, "envelope") else ""

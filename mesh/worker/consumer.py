@@ -12,7 +12,6 @@ import anyio
 from mesh.client.client import Client
 from mesh.contract.subjects import consumer_name
 from mesh.policy.lanes import Feed, Lane
-from mesh.telemetry.metrics import WorkerMetrics
 from mesh.transport import frames
 from mesh.transport.puller import NAK, PULL_EXPIRES_S, Delivery, Puller
 from mesh.worker.attempt import Attempt
@@ -49,7 +48,6 @@ class Consumer:
         intake: Intake,
         executor: Executor,
         keeper: LeaseKeeper,
-        metrics: WorkerMetrics,
     ) -> None:
         self.in_hand: dict[bytes, Attempt] = {}
         self._client = client
@@ -60,7 +58,6 @@ class Consumer:
         self._intake = intake
         self._executor = executor
         self._keeper = keeper
-        self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._pullers: dict[int, Puller] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -130,6 +127,8 @@ class Consumer:
         """Forget an attempt for which nothing is left to do."""
         if self.in_hand.pop(attempt.delivery.reply, None) is None:
             return
+        # Its task's context refers back to it: cut here, the collector need not find the ring.
+        attempt.coroutine = None
         if attempt.holds_slot:
             self._free_slot(attempt)
         if not self.in_hand:
@@ -170,7 +169,10 @@ class Consumer:
         try:
             if attempt.job_id in self._cancelled:
                 attempt.stop("cancelled")
-            outcome = await self._intake.take(attempt)
+            intake = self._intake
+            outcome = intake.read(attempt) if intake.is_plain(attempt) else None
+            if outcome is None and not attempt.is_read:
+                outcome = await intake.take(attempt)
             if outcome is None:
                 outcome = await self._executor.execute(attempt)
             self.settlement.settle(attempt, outcome)
@@ -237,7 +239,6 @@ class Consumer:
                 lane.expire(now)
             for attempt in feed.overdue(now, _LONGEST_WAIT_FOR_SLOT_S):
                 self._return(attempt)
-        self._metrics.running.set(self.running)
         if not self._is_draining:
             self._pull()
         self._ticker = self._loop.call_later(TICK_S, self._tick)

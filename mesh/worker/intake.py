@@ -17,7 +17,6 @@ from mesh.contract.records import ProgressRecord
 from mesh.contract.subjects import Names
 from mesh.errors import (
     ArgumentsError,
-    BrokerError,
     InvalidNameError,
     MalformedJobError,
     PayloadMissingError,
@@ -69,24 +68,30 @@ class Intake:
             jitter=defaults.retry_jitter,
         )
 
-    async def take(self, attempt: Attempt) -> Outcome | None:
-        """Read a delivery; None: it can run, else how it ends without running.
+    def is_plain(self, attempt: Attempt) -> bool:
+        """Whether the delivery itself says all there is to know: most do."""
+        delivery = attempt.delivery
+        return delivery.is_first and _ATTEMPT not in delivery.headers
 
-        Raises:
-            BrokerError: A record or the arguments could not be fetched.
-        """
+    def read(self, attempt: Attempt) -> Outcome | None:
+        """Decode a delivery; None: it can run, or ``take`` must fetch its arguments."""
+        attempt.worker_id = self._worker_id
         try:
-            return await self._take(attempt)
-        except BrokerError:
-            raise
+            return self._read(attempt)
         except Exception as error:
             # What cannot be read now cannot be read next time: it must not come back for ever.
             return Failed(describe(error))
 
-    async def _take(self, attempt: Attempt) -> Outcome | None:
-        attempt.worker_id = self._worker_id
-        delivery = attempt.delivery
-        if not delivery.is_first or _ATTEMPT in delivery.headers:
+    async def take(self, attempt: Attempt) -> Outcome | None:
+        """Read a delivery with what the records and the payload bucket know of it.
+
+        Returns:
+            None if it can run, else how it ends without running.
+
+        Raises:
+            BrokerError: A record or the arguments could not be fetched.
+        """
+        if not self.is_plain(attempt):
             ended = await self._recall(attempt)
             if ended is not None:
                 return ended
@@ -119,8 +124,7 @@ class Intake:
         attempt.number = record.attempt + 1
         return None
 
-    def read(self, attempt: Attempt) -> Outcome | None:
-        """Decode a delivery; None: it can run once its arguments are there."""
+    def _read(self, attempt: Attempt) -> Outcome | None:
         try:
             check_job_id(attempt.job_id)
             body = envelope.decode(attempt.delivery.data, _content_type(attempt))

@@ -23,7 +23,7 @@ from mesh.contract.events import Event, EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo
 from mesh.errors import BrokerError, PayloadTooLargeError
-from mesh.telemetry.metrics import TaskMetrics, WorkerMetrics
+from mesh.telemetry.metrics import TaskTally, WorkerMetrics
 from mesh.transport import frames
 from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
 from mesh.transport.puller import ACK, NAK, nak_after
@@ -79,7 +79,6 @@ class Settlement:
         self._on_settled = on_settled
         self._inline_bytes = client.settings.limits.payload_inline_bytes
         self._slow: set[asyncio.Task[None]] = set()
-        self._counted: dict[tuple[str, str], TaskMetrics] = {}
         self._is_closing = False
 
     def settle(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -121,11 +120,9 @@ class Settlement:
             self._settle_in_steps(attempt, outcome)
             return
         if fault is not None:
-            self._metrics.fenced.inc()
+            self._metrics.fenced += 1
         else:
-            self._count(attempt).succeeded(
-                attempt.enqueued_at_ms, attempt.started_ms, attempt.finished_ms
-            )
+            self._count_end(attempt, State.SUCCEEDED, "ok")
         # Ack last: a crash here must repeat the job, not lose it.
         self._link.post(frames.signal(attempt.delivery.reply, ACK))
         self._on_settled(attempt)
@@ -172,7 +169,7 @@ class Settlement:
             case Ended(state, reason):
                 record = self._recorder.end(attempt, state, reason=reason)
                 if await self._finish(attempt, state, record):
-                    self._count(attempt).finished(state)
+                    self._tally(attempt).end(state)
                 await self._dismiss(attempt)
             case AlreadyEnded(failure):
                 if failure is not None:
@@ -192,17 +189,13 @@ class Settlement:
         else:
             record = self._recorder.success(attempt, value)
         if await self._finish(attempt, State.SUCCEEDED, record):
-            self._count(attempt).succeeded(
-                attempt.enqueued_at_ms, attempt.started_ms, attempt.finished_ms
-            )
+            self._count_end(attempt, State.SUCCEEDED, "ok")
         await self._dismiss(attempt)
 
     async def _fail(self, attempt: Attempt, error: ErrorInfo) -> None:
         record = self._recorder.end(attempt, State.FAILED, error=error)
         if await self._finish(attempt, State.FAILED, record):
-            counted = self._count(attempt)
-            counted.dead.inc()
-            counted.finished("failed")
+            self._count_end(attempt, State.FAILED, "dead")
         await self._bury(attempt, error)
         log.warning(
             "a job failed for good",
@@ -219,7 +212,7 @@ class Settlement:
         except ApiError as fault:
             if not _is_fenced(fault):
                 raise
-            self._metrics.fenced.inc()
+            self._metrics.fenced += 1
             return False
         return True
 
@@ -244,9 +237,7 @@ class Settlement:
         record = self._recorder.waiting(attempt, attempt.number, error, delay_s)
         if not await self._write_progress(attempt, record):
             return  # Another worker has the job: say nothing more about it.
-        counted = self._count(attempt)
-        counted.retried.inc()
-        counted.ran(attempt.enqueued_at_ms, attempt.started_ms, attempt.finished_ms)
+        self._tally(attempt).ran("retry", *_times(attempt))
         self._announce(EventKind.RETRYING, attempt, f"{error.type}: {error.message}"[:500])
         if delay_s <= LONGEST_NAK_S:
             self._link.post(frames.signal(attempt.delivery.reply, nak_after(delay_s)))
@@ -290,7 +281,7 @@ class Settlement:
         except ApiError as fault:
             if not _is_fenced(fault):
                 raise
-            self._metrics.fenced.inc()
+            self._metrics.fenced += 1
             return False
         attempt.revision = receipt.sequence
         return True
@@ -306,14 +297,16 @@ class Settlement:
             await self._client.payloads.remove(envelope.args_ref)
         self._link.post(frames.signal(attempt.delivery.reply, ACK))
 
-    def _count(self, attempt: Attempt) -> TaskMetrics:
+    def _tally(self, attempt: Attempt) -> TaskTally:
         # A foreign producer may name any task: only a known one may become a label.
-        task = attempt.task_name if hasattr(attempt, "definition") else "unknown"
-        key = (attempt.lane.queue, task)
-        counted = self._counted.get(key)
-        if counted is None:
-            counted = self._counted[key] = TaskMetrics(self._metrics, *key)
-        return counted
+        task = attempt.envelope.task if hasattr(attempt, "definition") else "unknown"
+        return self._metrics.of(attempt.lane.queue, task)
+
+    def _count_end(self, attempt: Attempt, state: State, result: str) -> None:
+        tally = self._tally(attempt)
+        tally.end(state)
+        if attempt.started_ms:  # A job that could not be read had no attempt.
+            tally.ran(result, *_times(attempt))
 
     def _announce(self, kind: EventKind, attempt: Attempt, message: str) -> None:
         if not self._client.settings.events.enabled:
@@ -332,6 +325,10 @@ class Settlement:
         )
         subject = self._names.event(kind, record_id(attempt))
         self._link.post(frames.signal(subject.encode(), events.encode(event)))
+
+
+def _times(attempt: Attempt) -> tuple[int, int, int]:
+    return attempt.enqueued_at_ms, attempt.started_ms, attempt.finished_ms
 
 
 def _is_fenced(fault: BrokerError) -> bool:

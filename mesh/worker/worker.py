@@ -161,8 +161,8 @@ class Worker:
             intake=intake,
             executor=executor,
             keeper=keeper,
-            metrics=self._metrics,
         )
+        self._metrics.running = lambda: consumer.running
         consumer.settlement = Settlement(
             client, recorder, self._metrics, self._clock, consumer.settled
         )

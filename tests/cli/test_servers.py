@@ -130,8 +130,7 @@ def test_dev_leaves_nothing_when_it_is_killed(alone: CommandLine) -> None:
     """After kill -9 its worker and its server end by themselves."""
     with alone.start("dev", "app.py", "--port", "0") as dev:
         dev.says("worker ready")
-        below = dev.children()
-        dev.process.kill()
+        below = dev.kill()
 
         until_sync(
             lambda: not any(process.is_running() for process in below), "all of it ends", 15

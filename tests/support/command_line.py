@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -33,6 +34,7 @@ class Program:
         self, words: tuple[str, ...], folder: Path, environment: dict[str, str], log: Path
     ) -> None:
         self._log = log
+        self._orphans: list[psutil.Process] = []
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "mesh", *words],
@@ -48,9 +50,10 @@ class Program:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        left = [*self.children(), psutil.Process(self.process.pid)] if self.is_running else []
+        left = self.kill() if self.is_running else self._orphans
         for process in left:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.wait(LIMIT_S)
 
     @property
@@ -79,6 +82,12 @@ class Program:
     def workers(self) -> list[psutil.Process]:
         """The worker processes that it supervises."""
         return [child for child in self.children() if "--lifeline" in child.cmdline()]
+
+    def kill(self) -> list[psutil.Process]:
+        """Kill it alone, as a crash would; return the processes that were below it."""
+        self._orphans = self.children()
+        self.process.kill()
+        return self._orphans
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, and only it."""

@@ -226,7 +226,7 @@ async def test_jobs_are_counted_for_prometheus(mesh: RunningApp) -> None:
 
     assert count("mesh_jobs_finished_total", outcome="succeeded") == 1
     assert count("mesh_job_attempts_total", result="dead") == 1
-    assert count("mesh_job_duration_seconds_count") == 1
+    assert count("mesh_job_duration_seconds_count") == 2
 
 
 async def _is_empty(mesh: RunningApp) -> bool:
