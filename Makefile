@@ -5,7 +5,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 
 # What the tests and the checks use; `all` would only take longer.
-EXTRAS := server,reload,otel,pydantic,yaml,objects,dill
+EXTRAS := server,reload,uvloop,otel,pydantic,yaml,objects,dill
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -196,4 +196,6 @@ def _same(found: Any, wanted: Any) -> bool:
 
 
 def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    if not isinstance(value, list):
+        return []
+    return value  # pyright: ignore[reportUnknownVariableType] - JSON is of any type

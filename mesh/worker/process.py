@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from types import TracebackType
 
 from mesh.app import Mesh
 from mesh.errors import SettingsError
@@ -23,29 +22,6 @@ log = logging.getLogger("mesh.worker")
 
 _ORPHAN_MARGIN_S = 15.0
 _LEAVE_LIMIT_S = 3.0
-
-
-class HurriedWorker(Worker):
-    """A worker that can be told, while it drains, to wait no longer."""
-
-    _is_hurried = False
-
-    def hurry(self) -> None:
-        """Stop the running attempts now and hand their jobs back; safe to call twice."""
-        if hasattr(self, "_consumer"):
-            for attempt in self._consumer.attempts():
-                self._is_hurried = self._is_hurried or not attempt.finished_ms
-                attempt.stop("shutdown")
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Drain, and remember whether attempts were cut short by either limit."""
-        await super().__aexit__(kind, error, trace)
-        self.was_cut_short = self.was_cut_short or self._is_hurried
 
 
 def run_process(
@@ -71,7 +47,7 @@ def run_process(
     Raises:
         MeshError: The worker cannot start.
     """
-    worker = HurriedWorker(app, app_reference=reference)
+    worker = Worker(app, app_reference=reference)
     if lifeline is not None:
         grace_s = app.settings.worker.shutdown_grace_s
         _watch_lifeline(lifeline, grace_s + _ORPHAN_MARGIN_S)
@@ -99,7 +75,7 @@ def loop_factory(name: EventLoop) -> Callable[[], asyncio.AbstractEventLoop] | N
 
 
 async def _serve(
-    app: Mesh, worker: HurriedWorker, signals: StopSignals, *, is_burst: bool
+    app: Mesh, worker: Worker, signals: StopSignals, *, is_burst: bool
 ) -> bool:
     stop = asyncio.Event()
 
@@ -107,7 +83,7 @@ async def _serve(
         if not stop.is_set():
             log.info("stopping: running jobs may finish; a second signal hands them back now")
             stop.set()
-        if count >= 2:
+        if count >= 2 and worker.is_ready:
             worker.hurry()
 
     signals.tell(on_signal)

@@ -51,6 +51,8 @@ class Worker:
     Attributes:
         id: The worker's id, as records name it.
         queues: The queues it serves.
+        is_ready: Whether it has begun to take jobs.
+        was_cut_short: Whether attempts were stopped because they did not finish in time.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Worker:
         self._stack = contextlib.AsyncExitStack()
         self._client: Client
         self._consumer: Consumer
+        self.is_ready = False
         self.was_cut_short = False
 
     async def __aenter__(self) -> Self:
@@ -89,6 +92,7 @@ class Worker:
         await anyio.to_thread.run_sync(heartbeat.start)
         self._stack.callback(heartbeat.stop)
         await consumer.start()
+        self.is_ready = True
         log.info("worker ready", extra={"worker": self.id, "queues": self.queues})
         return self
 
@@ -101,11 +105,17 @@ class Worker:
         """Drain: no new jobs, running ones get the grace time, what is left is handed back."""
         with anyio.CancelScope(shield=True):
             left = await self._consumer.drain(self._settings.worker.shutdown_grace_s)
-            self.was_cut_short = bool(left)
+            self.was_cut_short = self.was_cut_short or bool(left)
             await self._consumer.settlement.close(_SETTLE_LIMIT_S)
             with contextlib.suppress(BrokerError):  # A dead server cannot be told anything.
                 await self._client.connection.flush()
             await self._stack.aclose()
+
+    def hurry(self) -> None:
+        """Stop the running attempts now and hand their jobs back; safe to call twice."""
+        for attempt in self._consumer.attempts():
+            self.was_cut_short = self.was_cut_short or not attempt.finished_ms
+            attempt.stop("shutdown")
 
     @property
     def running(self) -> int:

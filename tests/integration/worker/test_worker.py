@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import anyio
 import pytest
 from prometheus_client import CollectorRegistry
+from support.processes import APPS, worker_process
 from support.running import RunningApp
 from support.waiting import until
 
@@ -227,6 +229,22 @@ async def test_jobs_are_counted_for_prometheus(mesh: RunningApp) -> None:
     assert count("mesh_jobs_finished_total", outcome="succeeded") == 1
     assert count("mesh_job_attempts_total", result="dead") == 1
     assert count("mesh_job_duration_seconds_count") == 2
+
+
+async def test_a_worker_runs_on_uvloop(mesh: RunningApp, tmp_path: Path) -> None:
+    """The other event loop runs the same jobs, and drains on SIGTERM."""
+    effects = tmp_path / "effects"
+    await mesh.app.setup(["effects"])
+    reference = f"{APPS / 'effects.py'}:app"
+    options = ("--loop", "uvloop")
+    async with worker_process(
+        mesh.app, reference, tmp_path, *options, EFFECTS=str(effects)
+    ) as worker:
+        jobs = [
+            await mesh.app.send("work", [number, 0.01], queue="effects") for number in range(20)
+        ]
+        assert [await job.result(timeout=20) for job in jobs] == list(range(20))
+        assert worker.stop() == 0
 
 
 async def _is_empty(mesh: RunningApp) -> bool:
