@@ -106,7 +106,7 @@ class MessageMaker:
                 retry=overrides.retry,
                 result_ttl_s=overrides.result_ttl_s,
                 failure_ttl_s=overrides.failure_ttl_s,
-                expires_at_ms=None if expires_s is None else now + int(expires_s * 1000),
+                expires_at_ms=None if expires_s is None else now + round(expires_s * 1000),
                 tags=overrides.tags if overrides.tags is not None else own.tags,
                 meta=overrides.meta or {},
                 **given,
@@ -160,5 +160,5 @@ def _due_at(options: CallOptions, now_ms: int) -> int | None:
     if options.eta_ms is not None:
         return options.eta_ms
     if options.delay_s:
-        return now_ms + int(options.delay_s * 1000)
+        return now_ms + round(options.delay_s * 1000)
     return None

@@ -74,9 +74,7 @@ def loop_factory(name: EventLoop) -> Callable[[], asyncio.AbstractEventLoop] | N
     return factory
 
 
-async def _serve(
-    app: Mesh, worker: Worker, signals: StopSignals, *, is_burst: bool
-) -> bool:
+async def _serve(app: Mesh, worker: Worker, signals: StopSignals, *, is_burst: bool) -> bool:
     stop = asyncio.Event()
 
     def on_signal(count: int) -> None:

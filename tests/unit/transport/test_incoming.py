@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -26,6 +27,15 @@ class Heard:
     def __init__(self) -> None:
         self.messages: list[Message] = []
         self.others: list[Any] = []
+
+    def hand_over(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> bool:
+        """Take the messages of every other subscription, as if somebody listened to them."""
+        if sid % 2:
+            return False
+        self.messages.append((sid, subject, reply, data, headers or None))
+        return True
 
     async def _process_msg(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
@@ -72,7 +82,7 @@ def messages(subjects: st.SearchStrategy[bytes]) -> st.SearchStrategy[list[Messa
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """Cut bytes in pieces at these places."""
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
 @settings(deadline=None)
