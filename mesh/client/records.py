@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Generator
 from datetime import datetime
-
-import anyio
 
 from mesh.client.status import JobStatus, ended, under_way
 from mesh.contract import headers, records
@@ -23,7 +22,7 @@ from mesh.transport import frames
 from mesh.transport.buckets import Bucket, Entry, Shelf
 from mesh.transport.connection import Connection
 from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
-from mesh.transport.publisher import Publisher
+from mesh.transport.publisher import NoAnswerError, Publisher
 
 RECHECK_S = 5.0
 """Pushes may be lost in a reconnect: a waiting reader looks for itself this often."""
@@ -85,26 +84,28 @@ class Records:
             ResultTimeoutError: The job had not ended in time.
             JobNotFoundError: It is not known here.
         """
-        async with self._hints(self._names.event("finished", job_id)) as hint:
-            record = await self.result(job_id)
-            if record is not None:
-                return record
-            limit_s = _FIRST_CHECK_S if is_known else 0.0
-            with anyio.move_on_after(timeout_s):
-                while True:
-                    await hint.wait(limit_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._wait(job_id, _FIRST_CHECK_S if is_known else 0.0)
+        except TimeoutError:
+            raise ResultTimeoutError(job_id, timeout_s or 0.0) from None
+
+    async def _wait(self, job_id: str, check_after_s: float) -> ResultRecord:
+        with self._hints(self._names.event("finished", job_id)) as hint:
+            while True:
+                # An outage does not end the wait: the job may go on all the same.
+                with contextlib.suppress(NoAnswerError):
                     record = await self.result(job_id)
                     if record is not None:
                         return record
-                    if not hint.was_given:  # Is there still something to wait for?
-                        await self.status(job_id)
-                    limit_s = RECHECK_S
-        raise ResultTimeoutError(job_id, timeout_s or 0.0)
+                    if not await hint.wait(check_after_s):
+                        await self.status(job_id)  # Is there still something to wait for?
+                check_after_s = RECHECK_S
 
     async def watch(self, job_id: str) -> AsyncIterator[JobStatus]:
         """Yield the status now and after every change, until the job has ended."""
         finished = self._names.event("finished", job_id)
-        async with self._hints(finished, self._names.progress(job_id)) as hint:
+        with self._hints(finished, self._names.progress(job_id)) as hint:
             last: JobStatus | None = None
             while True:
                 status = await self.status(job_id)
@@ -175,35 +176,46 @@ class Records:
         except NotProvisionedError:  # Events are switched off.
             return False
 
-    @asynccontextmanager
-    async def _hints(self, *subjects: str) -> AsyncGenerator[_Hint]:
+    @contextlib.contextmanager
+    def _hints(self, *subjects: str) -> Generator[_Hint]:
         hint = _Hint()
-        async with AsyncExitStack() as stack:
-            for subject in subjects:
-                subscription = await self._link.listen(subject, hint.give)
-                stack.push_async_callback(self._link.unlisten, subscription)
+        taps = [self._link.tap(subject, hint.give) for subject in subjects]
+        try:
             yield hint
+        finally:
+            for tap in taps:
+                self._link.untap(tap)
 
 
 class _Hint:
-    """Says that something may have changed; only a record says what.
-
-    Attributes:
-        was_given: Whether the last wait ended because something came.
-    """
+    """Says that something may have changed; only a record says what."""
 
     def __init__(self) -> None:
-        self._event = anyio.Event()
-        self.was_given = False
+        self._was_given = False
+        self._waiter: asyncio.Future[None] | None = None
 
     def give(self, _subject: bytes, _reply: bytes, _data: bytes, _headers: bytes) -> None:
-        self._event.set()
+        self._was_given = True
+        _wake(self._waiter)
 
-    async def wait(self, limit_s: float) -> None:
-        with anyio.move_on_after(limit_s) as scope:
-            await self._event.wait()
-        self.was_given = not scope.cancelled_caught
-        self._event = anyio.Event()
+    async def wait(self, limit_s: float) -> bool:
+        """Wait for a hint; say whether one came in time."""
+        if not self._was_given:
+            loop = asyncio.get_running_loop()
+            self._waiter = waiter = loop.create_future()
+            timer = loop.call_later(limit_s, _wake, waiter)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+        was_given, self._was_given = self._was_given, False
+        return was_given
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
 
 
 def _scheduled(job_id: str, entry: Entry) -> JobStatus:

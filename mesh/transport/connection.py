@@ -168,6 +168,7 @@ class Connection:
 
     async def _reconnected(self) -> None:
         log.info("reconnected to NATS", extra={"url": self._settings.url})
+        self.link.tap_again()
         for action in self._on_reconnect:
             action()
 

@@ -11,6 +11,7 @@ connecting, authentication, reconnecting, pings, ordinary requests.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 
@@ -20,6 +21,8 @@ from nats.aio.subscription import Subscription
 from mesh.transport.incoming import FrameParser
 
 log = logging.getLogger("mesh.transport")
+
+_FIRST_TAP = 1 << 40  # nats-py counts its own subscriptions from 1.
 
 Handler = Callable[[bytes, bytes, bytes, bytes], None]
 """Receives subject, reply, payload and header block of one message; must not block or raise."""
@@ -32,6 +35,8 @@ class Link(Client):
         super().__init__()
         self._ps = FrameParser(self)
         self._handlers: dict[int, Handler] = {}
+        self._taps: dict[int, str] = {}
+        self._tap_numbers = itertools.count(_FIRST_TAP)
 
     async def listen(self, subject: str, handler: Handler) -> Subscription:
         """Subscribe a plain function; it is called from the read loop, in order of arrival."""
@@ -54,6 +59,30 @@ class Link(Client):
                     await self.flush()
         finally:
             self._handlers.pop(number, None)
+
+    def tap(self, subject: str, handler: Handler) -> int:
+        """Subscribe for a moment, at a fraction of the cost of ``listen``; return its number.
+
+        After a reconnect the handler is called once with an empty message: something may have
+        been missed.
+        """
+        number = next(self._tap_numbers)
+        self._handlers[number] = handler
+        self._taps[number] = subject
+        self.post(f"SUB {subject} {number}\r\n".encode())
+        return number
+
+    def untap(self, number: int) -> None:
+        """End a subscription made by ``tap``."""
+        self._handlers.pop(number, None)
+        if self._taps.pop(number, None) is not None and self.is_connected:
+            self.post(b"UNSUB %d\r\n" % number)
+
+    def tap_again(self) -> None:
+        """Renew every tap on a new connection."""
+        for number, subject in list(self._taps.items()):
+            self.post(f"SUB {subject} {number}\r\n".encode())
+            self._handlers[number](subject.encode(), b"", b"", b"")
 
     def post(self, frame: bytes) -> None:
         """Queue an encoded frame; it is written with the others before the loop sleeps."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from msgspec import Raw
 
 from mesh.clock import Clock
+from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo
 from mesh.errors import JobTimeoutError, NotSerializableError
 from mesh.policy.retry import wait_before_retry
@@ -18,7 +19,7 @@ from mesh.tasks.context import running_job
 from mesh.tasks.options import Pool
 from mesh.worker.attempt import Attempt
 from mesh.worker.failures import describe
-from mesh.worker.outcomes import AlreadyEnded, Failed, HandBack, Lost, Outcome, Retry, Succeeded
+from mesh.worker.outcomes import Ended, Failed, HandBack, Lost, Outcome, Retry, Succeeded
 from mesh.worker.pools import ChildFailedError, ProcessPool, ThreadPool
 
 
@@ -85,8 +86,9 @@ class Executor:
                 return self._again_or_never(attempt, describe(error, with_traceback=False))
             case "shutdown":
                 return HandBack(0.0, "the worker shut down")
-            case "cancelled":  # Whoever cancelled it wrote the terminal record first.
-                return AlreadyEnded()
+            case "cancelled":
+                # Whoever cancelled it should have written this first; if not, it is not lost.
+                return Ended(State.CANCELLED)
             case _:
                 return Lost()
 

@@ -92,7 +92,12 @@ class Intake:
             BrokerError: A record or the arguments could not be fetched.
         """
         if not self.is_plain(attempt):
-            ended = await self._recall(attempt)
+            try:
+                ended = await self._recall(attempt)
+            except msgspec.DecodeError as error:
+                # Some other program wrote that record. It will not mend by itself, so the job
+                # must not come back for ever.
+                return Failed(describe(error, with_traceback=False))
             if ended is not None:
                 return ended
         return self.read(attempt) or await self._fetch_arguments(attempt)

@@ -212,7 +212,8 @@ class Settlement:
         except ApiError as fault:
             if not _is_fenced(fault):
                 raise
-            self._metrics.fenced += 1
+            if state is not State.CANCELLED:  # Its record is written before the signal is sent.
+                self._metrics.fenced += 1
             return False
         return True
 

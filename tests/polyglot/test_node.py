@@ -24,7 +24,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which Node finds the packages of package.json; made once for all tests."""
     missing = [name for name in ("node", "npm") if shutil.which(name) is None]
     if missing:
-        give_up(f"{' and '.join(missing)} is missing: apt-get install nodejs npm")
+        give_up(f"missing: {', '.join(missing)}; apt-get install nodejs npm")
     folder = tmp_path_factory.mktemp("node")
     shutil.copy(PACKAGE, folder)
     done = subprocess.run(

@@ -78,7 +78,7 @@ def test_what_is_no_duration_is_refused(duration: Any) -> None:
         seconds(duration)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 999), st.sampled_from(sorted(UNITS))), min_size=1))
 def test_a_text_is_the_sum_of_its_parts(parts: list[tuple[int, str]]) -> None:
     """Numbers with units add up, with or without spaces between them."""
@@ -89,7 +89,7 @@ def test_a_text_is_the_sum_of_its_parts(parts: list[tuple[int, str]]) -> None:
         assert seconds(text) == pytest.approx(expected)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(st.text(max_size=12) | st.floats() | st.integers() | st.timedeltas())
 def test_anything_is_read_as_a_sane_number_or_refused(duration: Any) -> None:
     """No input leads to a negative, endless or undefined wait, or to another error."""

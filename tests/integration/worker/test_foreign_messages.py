@@ -7,6 +7,7 @@ import logging
 import random
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 from support.corpus import bad_messages
@@ -181,6 +182,19 @@ async def test_an_attempt_that_is_no_number_counts_as_the_first(
     assert (await record_of(mesh, "order-9")).attempt == 1
 
 
+async def test_a_job_whose_record_nobody_can_read_does_not_come_back_for_ever(
+    mesh: RunningApp,
+) -> None:
+    """Rubbish in the results bucket makes a dead letter, not an endless redelivery."""
+    declare(mesh)
+    names = (await mesh.client()).names
+    async with mesh.worker(), wire(mesh.app.settings.url) as producer:
+        await producer.store(names.result("order-9").encode(), b"rubbish")
+        await producer.store(await lane(mesh) + b"order-9", ECHO, ("Mesh-Attempt", "2"))
+        await until(lambda: has_dead_letter(mesh, "order-9"), "the job has failed")
+        await works_on(mesh)
+
+
 async def test_arguments_in_another_bucket_are_refused_and_left_there(mesh: RunningApp) -> None:
     """A producer can neither read nor remove objects through the worker's hands."""
     declare(mesh)
@@ -292,3 +306,22 @@ async def count_records(mesh: RunningApp) -> int:
         f"STREAM.INFO.KV_{client.names.results_bucket}"
     )
     return int(answer["state"]["messages"])
+
+
+async def test_a_signal_without_a_record_cancels_and_leaves_one(mesh: RunningApp) -> None:
+    """A careless canceller that only sends the signal does not make a job vanish."""
+    started = anyio.Event()
+
+    @mesh.app.task
+    async def wait() -> None:
+        started.set()
+        await anyio.sleep_forever()
+
+    async with mesh.worker(), wire(mesh.app.settings.url) as producer:
+        names = (await mesh.client()).names
+        await producer.store(await lane(mesh) + b"order-9", b'{"task": "wait"}')
+        await started.wait()
+        await producer.publish(names.cancel_signal("order-9").encode())
+        await until(lambda: is_empty(mesh), "the job stream is empty")
+
+    assert (await record_of(mesh, "order-9")).state is State.CANCELLED

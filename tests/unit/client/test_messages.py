@@ -196,7 +196,7 @@ def test_what_is_large_is_a_setting() -> None:
     assert maker.is_too_large(Call("send", b"[12345]", b"{  }", NO_OVERRIDES, None))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.text()), st.dictionaries(st.text(), st.integers()))
 def test_packed_arguments_come_out_as_they_went_in(
     args: list[str], kwargs: dict[str, int]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -172,7 +173,7 @@ def test_weights_hold_while_all_lanes_have_jobs() -> None:
         assert abs(starts[number] - 10 * lane.weight) <= 1
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=60))
 def test_an_urgent_job_goes_first(history: list[int]) -> None:
     """Whatever was served before, the first critical job starts next."""
@@ -190,23 +191,23 @@ def test_an_urgent_job_goes_first(history: list[int]) -> None:
     assert feed.finished() == 0
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.integers(0, 2), min_size=100, max_size=150), st.integers(0, 50))
-def test_a_low_job_is_not_starved(arrivals: list[int], moment: int) -> None:
+@settings(deadline=None, max_examples=20)
+@given(st.randoms(use_true_random=False), st.integers(0, 50))
+def test_a_low_job_is_not_starved(chance: Random, moment: int) -> None:
     """However many urgent jobs keep coming, it starts within one round of all weights."""
     lanes = four_lanes()
     feed = busy_feed(lanes)
     for lane in lanes[:3]:
         for _ in range(50):
             feed.arrived(lane, 0, 0.0)
-    for number in arrivals[:moment]:
-        feed.arrived(lanes[number], 0, 0.0)
+    for _ in range(moment):
+        feed.arrived(chance.choice(lanes[:3]), 0, 0.0)
         feed.finished()
 
     feed.arrived(lanes[3], 1, 0.0)
     starts: list[int | None] = []
     while 1 not in starts:
-        feed.arrived(lanes[arrivals[len(starts)]], 0, 0.0)
+        feed.arrived(chance.choice(lanes[:3]), 0, 0.0)
         starts.append(feed.finished())
 
     assert len(starts) <= sum(WEIGHTS.values()) + len(lanes)

@@ -45,7 +45,7 @@ def test_waits_grow_as_the_rule_says(rule: Retry, expected: list[float | None]) 
     assert waits(rule) == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 @given(rule=RULES, attempt=ATTEMPTS, chance=CHANCES)
 def test_a_wait_stays_within_its_bounds(rule: Retry, attempt: int, chance: float) -> None:
     """It is at most the longest delay, spread by the jitter; and None means to give up."""
@@ -58,7 +58,7 @@ def test_a_wait_stays_within_its_bounds(rule: Retry, attempt: int, chance: float
         assert 0 <= wait <= rule.max_delay_s * (1 + rule.jitter) * (1 + 1e-12)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(rule=RULES, attempt=ATTEMPTS)
 def test_chance_spreads_a_wait_evenly_around_its_plan(rule: Retry, attempt: int) -> None:
     """The lowest and the highest wait lie equally far from the planned one."""

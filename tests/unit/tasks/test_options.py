@@ -166,7 +166,7 @@ def test_delay_and_due_time_exclude_each_other() -> None:
         call_options({"delay": 5, "eta": NOON})
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
 def test_a_due_time_is_kept_to_the_millisecond(milliseconds: int) -> None:
     """No float rounds it."""

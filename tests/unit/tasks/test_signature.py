@@ -88,7 +88,7 @@ def test_a_default_stays_the_functions_own() -> None:
     assert task.encode((), {"a": 1}) == (b"[]", b'{"a":1}')
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(
     function=st.sampled_from(FUNCTIONS),
     args=st.lists(st.integers() | st.text(), max_size=6),

@@ -246,7 +246,7 @@ def test_no_value_changes_on_its_way(annotation: Any, values: st.SearchStrategy[
     """Decoding what was encoded gives the same value, whichever it is."""
     signature = task_of(annotation)
 
-    @settings(deadline=None, max_examples=25)
+    @settings(deadline=None, max_examples=15)
     @given(values)
     def comes_back(value: Any) -> None:
         assert carried(signature, value) == ((value,), {})
