@@ -316,6 +316,21 @@ class BlockingCallError(MeshError, RuntimeError):
     """A blocking call was made where it would stop the event loop that must answer it."""
 
 
+class UnreadableRecordError(MeshError, ValueError):
+    """A record of the job is not what mesh writes; another program wrote it.
+
+    Attributes:
+        job_id: The job.
+    """
+
+    def __init__(self, job_id: str, why: str) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"a record of job {job_id!r} cannot be read: {why}. Not mesh but another wrote "
+            "it; remove it from its bucket"
+        )
+
+
 # --- The embedded server ----------------------------------------------------------------------
 
 

@@ -100,7 +100,8 @@ class Topology:
         names = self.names
         return self._stream(
             names.delayed_stream,
-            [names.delayed("*"), names.due("*", "*", "*")],
+            # Here too the server refuses an unknown priority, as the target of a schedule.
+            [names.delayed("*"), *(names.due("*", priority, "*") for priority in PRIORITIES)],
             allow_msg_schedules=True,
             allow_msg_ttl=True,
             # The copy that the job stream sources may not be stored again, so fired jobs are

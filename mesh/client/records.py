@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator, Generator
 from datetime import datetime
 
+import msgspec
+
 from mesh.client.status import JobStatus, ended, under_way
 from mesh.contract import headers, records
 from mesh.contract.lifecycle import State
@@ -17,6 +19,7 @@ from mesh.errors import (
     NotProvisionedError,
     ResultExpiredError,
     ResultTimeoutError,
+    UnreadableRecordError,
 )
 from mesh.transport import frames
 from mesh.transport.buckets import Bucket, Entry, Shelf
@@ -51,12 +54,18 @@ class Records:
     async def result(self, job_id: str) -> ResultRecord | None:
         """Read the terminal record; None if the job has not ended, or the record expired."""
         value = await self._results.value(job_id, self.publisher)
-        return None if value is None else records.read_result(value)
+        if value is None:
+            return None
+        with _readable(job_id):
+            return records.read_result(value)
 
     async def progress(self, job_id: str) -> tuple[records.ProgressRecord, int] | None:
         """Read the running record and its revision; None if there is none."""
         entry = await self._progress.read(job_id)
-        return None if entry is None else (records.read_progress(entry.value), entry.revision)
+        if entry is None:
+            return None
+        with _readable(job_id):
+            return records.read_progress(entry.value), entry.revision
 
     async def status(self, job_id: str) -> JobStatus:
         """Put together what is known of a job.
@@ -216,6 +225,14 @@ class _Hint:
 def _wake(waiter: asyncio.Future[None] | None) -> None:
     if waiter is not None and not waiter.done():
         waiter.set_result(None)
+
+
+@contextlib.contextmanager
+def _readable(job_id: str) -> Generator[None]:
+    try:
+        yield
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableRecordError(job_id, str(error)) from error
 
 
 def _scheduled(job_id: str, entry: Entry) -> JobStatus:

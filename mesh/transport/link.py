@@ -17,11 +17,13 @@ from collections.abc import Callable
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+from nats.errors import Error
 
 from mesh.transport.incoming import FrameParser
 
 log = logging.getLogger("mesh.transport")
 
+_HANDLED_BY_NATS_PY = ("stale connection", "permissions violation")
 _FIRST_TAP = 1 << 40  # nats-py counts its own subscriptions from 1.
 
 Handler = Callable[[bytes, bytes, bytes, bytes], None]
@@ -91,6 +93,24 @@ class Link(Client):
         queue = self._flush_queue
         if queue is not None and queue.empty() and self.is_connected:
             queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    async def flush(self, timeout: int = 10) -> None:
+        """Wait until the server has taken in everything that was posted before.
+
+        nats-py writes its PING past the frames that wait to be written, and so asks too early.
+        """
+        await self._flush_pending(force_flush=True)
+        await super().flush(timeout)
+
+    async def _process_err(self, err_msg: str) -> None:
+        """Reconnect where nats-py would close for good: a worker must not fall silent."""
+        is_for_nats_py = any(words in err_msg for words in _HANDLED_BY_NATS_PY)
+        if is_for_nats_py or not self.is_connected:
+            await super()._process_err(err_msg)
+            return
+        error = Error(f"the server said {err_msg}")
+        await self._error_cb(error)
+        await self._process_op_err(error)
 
     def hand_over(
         self, number: int, subject: bytes, reply: bytes, data: bytes, headers: bytes

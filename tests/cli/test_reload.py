@@ -63,6 +63,8 @@ def test_the_folder_of_the_app_is_watched_too(
     monkeypatch.chdir(here)
     monkeypatch.setattr(sys, "path", [*sys.path, str(there)])
 
+    monkeypatch.delitem(sys.modules, "shop", raising=False)
+
     assert watched_folders("inside/app.py:app") == [here]
     assert watched_folders(f"{there}/app.py") == [here, there]
     assert watched_folders("shop.jobs:app") == [here, there / "shop"]

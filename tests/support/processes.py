@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from mesh import Mesh
 from support.waiting import until
+
+from mesh import Mesh
 
 APPS = Path(__file__).parent.parent / "apps"
 
@@ -49,17 +50,8 @@ async def worker_process(
     app: Mesh, reference: str, folder: Path, *arguments: str, **environment: str
 ) -> AsyncGenerator[WorkerProcess]:
     """Start a worker on the app's server and namespace; ready when entered, gone when left."""
-    log = folder / f"worker-{len(list(folder.glob('worker-*')))}.log"
     settings = {"MESH_URL": app.settings.url, "MESH_NAMESPACE": app.settings.namespace}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mesh", "worker", reference, *arguments],
-            env=os.environ | settings | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=folder,
-        )
+    process, log = _start([reference, *arguments], folder, settings | environment)
     worker = WorkerProcess(process, log)
     try:
         await until(
@@ -72,3 +64,19 @@ async def worker_process(
         if process.poll() is None:
             process.kill()
         process.wait(10)
+
+
+def _start(
+    arguments: list[str], folder: Path, environment: dict[str, str]
+) -> tuple[subprocess.Popen[bytes], Path]:
+    log = folder / f"worker-{len(list(folder.glob('worker-*')))}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mesh", "worker", *arguments],
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+        )
+    return process, log

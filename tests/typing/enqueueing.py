@@ -1,5 +1,4 @@
 """What a type checker knows of enqueueing: arguments are checked, results have their type."""
-# pyright: enableTypeIgnoreComments=false, reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 
@@ -89,7 +88,7 @@ async def many_jobs_keep_their_types() -> None:
     assert_type(await mixed[0].result(), int | bytes)
     add.s("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await app.enqueue_many(add.s(1))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await app.enqueue_many([1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    await app.enqueue_many([1])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def one_call_can_be_enqueued_too() -> None:

@@ -23,7 +23,12 @@ from mesh import (
     current_job,
 )
 from mesh.clock import SYSTEM_CLOCK
-from mesh.errors import BrokerError, ConnectError, NotProvisionedError
+from mesh.errors import (
+    BrokerError,
+    ConnectError,
+    NotProvisionedError,
+    UnreadableRecordError,
+)
 
 
 async def test_a_job_goes_through_its_states(mesh: RunningApp) -> None:
@@ -83,6 +88,18 @@ async def test_an_unknown_job_is_not_found(mesh: RunningApp) -> None:
     for question in (job.status, job.cancel, lambda: job.result(timeout=5)):
         with pytest.raises(JobNotFoundError, match="never-enqueued"):
             await question()
+
+
+async def test_a_record_that_mesh_did_not_write_is_named(mesh: RunningApp) -> None:
+    """Rubbish in a bucket is a clear error, not a decoder's."""
+    await mesh.app.setup()
+    client = await mesh.client()
+    await mesh.publish(client.names.result("a"), b"rubbish")
+    await mesh.publish(client.names.progress("b"), b"rubbish")
+
+    for job_id in ("a", "b"):
+        with pytest.raises(UnreadableRecordError, match=f"{job_id}.*another wrote"):
+            await mesh.app.job(job_id).status()
 
 
 async def test_waiting_ends_when_the_time_is_over_and_the_job_goes_on(

@@ -110,6 +110,23 @@ async def test_unlistening_takes_in_what_is_on_its_way(server: EmbeddedServer) -
     assert len(heard) == 500
 
 
+async def test_an_error_of_the_server_ends_in_a_reconnect(server: EmbeddedServer) -> None:
+    """nats-py would close for good, and whoever listens would wait for ever."""
+    connection = Connection(Settings(url=server.url), "test")
+    await connection.open()
+    heard: list[Heard] = []
+    reconnects: list[int] = []
+    connection.on_reconnect(lambda: reconnects.append(1))
+    try:
+        await connection.link.listen("seam.>", into(heard))
+        connection.link.post(b"NONSENSE\r\n")
+        await until(lambda: bool(reconnects), "it reconnects")
+        connection.link.post(frames.signal(b"seam.a", b"after"))
+        await until(lambda: bool(heard), "messages come again")
+    finally:
+        await connection.close()
+
+
 async def test_a_header_cannot_forge_another() -> None:
     """A line break in a value is refused."""
     with pytest.raises(ValueError, match="no line breaks"):

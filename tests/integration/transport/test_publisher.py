@@ -85,15 +85,23 @@ async def test_a_worker_goes_on_after_the_server_was_killed() -> None:
             await anyio.sleep(0.01)
             return number
 
+        last: list[int] = []
         async with running.worker(worker__concurrency=5):
             before = await app.enqueue_many([slow.s(number) for number in range(500)])
-            await before[20].result(timeout=10)
-            server.kill()
-            await server.start_async()
+
+            async def wait_through_the_outage() -> None:
+                last.append(await before[-1].result())
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait_through_the_outage)
+                await before[20].result(timeout=10)
+                server.kill()
+                await server.start_async()
             after = await app.enqueue_many([slow.s(number) for number in range(500, 600)])
             jobs = before + after
 
             assert [await job.result(timeout=30) for job in jobs] == list(range(600))
+            assert last == [499]
 
         assert await running.count("jobs_stream") == 0
         await app.close()

@@ -7,11 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
-from mesh import JobStatus, State
 from support.processes import APPS, worker_process
 from support.running import RunningApp
 from support.waiting import until
+
+from mesh import JobStatus, State
 
 JOBS = 600
 AT_ONCE = 200

@@ -106,6 +106,7 @@ async def test_a_job_id_outside_the_grammar_ends_as_a_failure(
     "subject",
     [
         "{ns}.jobs.default.urgent.x",
+        "{ns}.due.default.urgent.x",
         "{ns}.jobs.default.HIGH.x",
         "{ns}.jobs.default.high",
         "{ns}.jobs.default.high.",
@@ -126,6 +127,24 @@ async def test_the_server_takes_no_job_for_a_lane_that_cannot_be(
 
     assert taken is None
     assert await mesh.count("jobs_stream") == 0
+
+
+async def test_the_server_takes_no_delayed_job_for_an_unknown_priority(
+    mesh: RunningApp,
+) -> None:
+    """A schedule whose target no worker could ever serve is refused at once."""
+    await mesh.app.setup()
+    names = (await mesh.client()).names
+    async with wire(mesh.app.settings.url) as producer:
+        taken = await producer.store(
+            names.delayed("odd").encode(),
+            ECHO,
+            ("Nats-Schedule", "@at 2030-01-01T00:00:00Z"),
+            ("Nats-Schedule-Target", names.due("default", "urgent", "x")),
+        )
+
+    assert taken is None
+    assert await mesh.count("delayed_stream") == 0
 
 
 @pytest.mark.parametrize("queue", [b"*", b"a:b", b"\xff", b"a\x0bb", b"q" * 65])

@@ -8,11 +8,11 @@ import statistics
 import anyio
 import anyio.lowlevel
 import pytest
+from support.running import RunningApp
+from support.waiting import until
 
 from mesh import Mesh
 from mesh.clock import SYSTEM_CLOCK
-from support.running import RunningApp
-from support.waiting import until
 
 
 @pytest.mark.timeout(120)
