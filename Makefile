@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 SMOKE := build/smoke
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fmt bench build hooks changelog constraints clean
+.PHONY: help install demo test check lint fmt bench build hooks changelog constraints clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,10 +31,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install ## Show mesh at work: a server, a worker and some jobs
 	$(BIN)/mesh demo
 
-test: check ## Run every check, then every test with coverage
+test: check ## Run every check and every test: the same as `make check`
+
+check: lint ## Read the code, then run every test (size limits among them) with the coverage gate
 	$(BIN)/pytest --cov --cov-report=term $(PYTEST_ARGS)
 
-check: install ## Run every check that reads the code without running the tests
+lint: install ## Read the code without running it: format, rules, types, floors, docstrings, contract
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
+import anyio
 import pytest
+from support.cluster import free_ports
 from support.waiting import until
 
 from mesh import Mesh
+from mesh.errors import ServerUnfitError
+from mesh.server.binary import find_binary
 from mesh.server.process import EmbeddedServer
 from mesh.settings.model import Settings
 from mesh.transport import frames
@@ -133,12 +138,28 @@ async def test_a_header_cannot_forge_another() -> None:
         frames.header_block([("Mesh-Task", "a\r\nNats-Rollup: all")])
 
 
+async def test_a_server_without_jetstream_is_named(tmp_path: Path) -> None:
+    """The error says what is missing and how to switch it on."""
+    (port,) = free_ports(1)
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        plain = await anyio.open_process(
+            [find_binary(), "-a", "127.0.0.1", "-p", str(port)], stdout=output, stderr=output
+        )
+    try:
+        await until(lambda: "Server is ready" in log.read_text(), "the server is ready")
+
+        with pytest.raises(ServerUnfitError, match=r"has no JetStream.*-js"):
+            await Mesh(f"nats://127.0.0.1:{port}").client()
+    finally:
+        plain.terminate()
+        await plain.wait()
+
+
 async def test_a_server_that_is_too_old_is_named(
     server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error names the version found and the one needed."""
-    from mesh.errors import ServerUnfitError
-
     monkeypatch.setattr("mesh.transport.connection.OLDEST_SERVER", (99, 1))
 
     with pytest.raises(ServerUnfitError, match=r"is version 2\.\d+.*needs 99\.1"):

@@ -93,6 +93,15 @@ def test_a_tasks_own_options_stay_with_the_worker() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("own", "field", "value"),
+    [({"expires": 60}, "expires_at_ms", NOW_MS + 60_000), ({"tags": ["a"]}, "tags", ("a",))],
+)
+def test_each_of_them_travels_alone_too(own: dict[str, Any], field: str, value: Any) -> None:
+    """None of them needs another to be noticed."""
+    assert getattr(body_of(call(**own)), field) == value
+
+
 def test_a_calls_options_win_and_travel() -> None:
     """The worker is told what differs from the task."""
     keywords: dict[str, Any] = {

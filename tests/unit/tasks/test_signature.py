@@ -44,10 +44,21 @@ def tag(name: str, /, **labels: int) -> None: ...
 def everything(
     a: int, /, b: int, c: int = 3, *rest: int, d: int, e: int = 5, **more: int
 ) -> None: ...
+def first(a: int, /, b: int = 2) -> None: ...
+def label(a: int, **words: str) -> None: ...
 def nothing() -> None: ...
 
 
-FUNCTIONS: list[Callable[..., Any]] = [add, send, log, tag, everything, nothing]
+FUNCTIONS: list[Callable[..., Any]] = [
+    add,
+    send,
+    log,
+    tag,
+    everything,
+    first,
+    label,
+    nothing,
+]
 
 
 def signature(function: Callable[..., Any]) -> Signature:
@@ -74,6 +85,9 @@ def test_arguments_come_as_they_were_given() -> None:
     assert carried(add, 1, 5) == ((1, 5), {})
     assert carried(add, 1, b=5) == ((1,), {"b": 5})
     assert carried(add, b=5, a=1) == ((), {"a": 1, "b": 5})
+    assert carried(add, a=1) == ((), {"a": 1})
+    assert carried(first, 1, b=5) == ((1,), {"b": 5})
+    assert carried(label, a=1, b="x") == ((), {"a": 1, "b": "x"})
     assert carried(send, "a", "b", retries=1) == (("a", "b"), {"retries": 1})
     assert carried(log, "info", "a", "b") == (("info", "a", "b"), {})
     assert carried(tag, "x", name=1, size=2) == (("x",), {"name": 1, "size": 2})
@@ -123,6 +137,7 @@ def test_a_missing_argument_is_named() -> None:
     assert refusal(send) == "arguments 'to', 'subject', 'retries' are missing"
     assert refusal(send, "a", "b") == "argument 'retries' is missing"
     assert refusal(tag, name=1) == "argument 'name' is missing"
+    assert refusal(first, b=1) == "argument 'a' is missing"
 
 
 def test_too_many_arguments_are_counted() -> None:
