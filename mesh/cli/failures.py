@@ -14,10 +14,12 @@ from mesh.errors import (
     ArgumentsError,
     ConnectError,
     EnqueueUnknownError,
+    InvalidDurationError,
     InvalidNameError,
     JobNotFoundError,
     MeshError,
     NotSerializableError,
+    OptionError,
     ResultTimeoutError,
     SettingsError,
 )
@@ -38,6 +40,8 @@ _CODES: tuple[tuple[type[MeshError], Exit], ...] = (
     (ArgumentsError, Exit.USAGE),
     (InvalidNameError, Exit.USAGE),
     (NotSerializableError, Exit.USAGE),
+    (InvalidDurationError, Exit.USAGE),
+    (OptionError, Exit.USAGE),
     (SettingsError, Exit.USAGE),
 )
 

@@ -18,8 +18,8 @@ def header_block(pairs: Iterable[tuple[str, str]]) -> bytes:
     lines = [_HEADER_LINE]
     for name, value in pairs:
         if "\r" in value or "\n" in value:
-            msg = "header"
-            raise InvalidNameError(msg, f"{name}: {value}", "bad-token", "no line breaks")
+            kind = "header"
+            raise InvalidNameError(kind, f"{name}: {value}", "bad-token", "no line breaks")
         lines.append(f"{name}: {value}\r\n".encode())
     lines.append(b"\r\n")
     return b"".join(lines)

@@ -21,6 +21,7 @@ from mesh.errors import (
     MalformedJobError,
     PayloadMissingError,
     UnknownTaskError,
+    UnreadableRecordError,
 )
 from mesh.identifiers import check_job_id
 from mesh.settings.model import Settings
@@ -94,7 +95,7 @@ class Intake:
         if not self.is_plain(attempt):
             try:
                 ended = await self._recall(attempt)
-            except msgspec.DecodeError as error:
+            except UnreadableRecordError as error:
                 # Some other program wrote that record. It will not mend by itself, so the job
                 # must not come back for ever.
                 return Failed(describe(error, with_traceback=False))
