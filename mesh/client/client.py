@@ -109,15 +109,21 @@ class Client:
         Returns:
             For each its id, or the error that kept it out (``atomic`` raises instead).
         """
-        messages = [await self._message(call) for call in calls]
         if atomic:
+            messages = [await self._message(call) for call in calls]
             await publish_atomically(self.connection, self.names, messages)
             return [message.job_id for message in messages]
-        outgoing = [(message.subject, message.block, message.body) for message in messages]
-        receipts = await self.publisher.publish_many(outgoing)
+        job_ids = [choose_id(call) for call in calls]
+        large = [index for index, call in enumerate(calls) if self._maker.is_too_large(call)]
+        refs = {index: await self._store(calls[index], job_ids[index]) for index in large}
+        outgoing = (
+            self._maker.make(call, job_ids[index], refs.get(index))[1:4]
+            for index, call in enumerate(calls)
+        )
+        receipts = await self.publisher.publish_many(outgoing, len(calls))
         return [
-            _id_or_error(message, receipt)
-            for message, receipt in zip(messages, receipts, strict=True)
+            _id_or_error(job_id, receipt)
+            for job_id, receipt in zip(job_ids, receipts, strict=True)
         ]
 
     async def status(self, job_id: str) -> JobStatus:
@@ -189,21 +195,21 @@ class Client:
 
     async def _message(self, call: Call[Any]) -> Message:
         job_id = choose_id(call)
-        ref: PayloadRef | None = None
-        if self._maker.is_too_large(call):
-            name = f"{job_id}.{secrets.token_hex(4)}"
-            ref = await self.payloads.put(
-                self.names.payloads_bucket, name, pack_arguments(call)
-            )
+        ref = await self._store(call, job_id) if self._maker.is_too_large(call) else None
         return self._maker.make(call, job_id, ref)
 
+    async def _store(self, call: Call[Any], job_id: str) -> PayloadRef:
+        """Put arguments that are too large for a message into the payload bucket."""
+        name = f"{job_id}.{secrets.token_hex(4)}"
+        return await self.payloads.put(self.names.payloads_bucket, name, pack_arguments(call))
 
-def _id_or_error(message: Message, receipt: Receipt | BrokerError) -> str | BrokerError:
+
+def _id_or_error(job_id: str, receipt: Receipt | BrokerError) -> str | BrokerError:
     if isinstance(receipt, NoAnswerError):
-        return EnqueueUnknownError(message.job_id, str(receipt))
+        return EnqueueUnknownError(job_id, str(receipt))
     if isinstance(receipt, BrokerError):
         return receipt
-    return message.job_id
+    return job_id
 
 
 def _raise_unless_succeeded(job_id: str, record: ResultRecord) -> None:

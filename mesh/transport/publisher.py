@@ -7,7 +7,7 @@ same message id, which the server stores once, and called unknown only after the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import anyio
@@ -156,10 +156,16 @@ class Publisher:
         return await future
 
     async def publish_many(
-        self, messages: Sequence[tuple[str, bytes, bytes]]
+        self, messages: Iterable[tuple[str, bytes, bytes]], count: int
     ) -> list[Receipt | BrokerError]:
-        """Publish many, pipelined; each one's receipt or fault, in order."""
-        batch = _Batch(len(messages))
+        """Publish many, pipelined; each one's receipt or fault, in order.
+
+        Args:
+            messages: Subject, encoded headers and body of each; taken as they are published, so
+                that making the next goes along with the server's storing the last.
+            count: How many there are.
+        """
+        batch = _Batch(count)
         for index, (subject, block, payload) in enumerate(messages):
             while len(self._waiting) >= self._window:
                 self._room.clear()

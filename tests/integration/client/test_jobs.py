@@ -166,6 +166,22 @@ async def test_an_atomic_batch_is_stored_whole_or_not_at_all(mesh: RunningApp) -
         assert [await job.result(timeout=10) for job in jobs] == list(range(1, 1000))
 
 
+async def test_large_and_small_jobs_go_in_one_batch(mesh: RunningApp) -> None:
+    """Arguments too large for a message travel through the bucket, in any company."""
+
+    @mesh.app.task
+    async def length(text: str) -> int:
+        return len(text)
+
+    sizes = [10, 1_000_000, 20, 2_000_000]
+    for atomic in (False, True):
+        async with mesh.worker():
+            calls = [length.s("x" * size) for size in sizes]
+            jobs = await mesh.app.enqueue_many(calls, atomic=atomic)
+
+            assert [await job.result(timeout=20) for job in jobs] == sizes
+
+
 async def test_the_same_job_id_is_stored_once(mesh: RunningApp) -> None:
     """Enqueueing an id again gives the same job."""
 
