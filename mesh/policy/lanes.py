@@ -72,6 +72,12 @@ class Lane(Generic[T]):
         self.active_s = now
         self._pulls.append((batch, deadline))
 
+    def came(self, now: float) -> None:
+        """Note that one of the jobs asked for has come."""
+        self.active_s = now
+        if self.asked:
+            self.asked -= 1
+
     def forget(self) -> None:
         """Note that the server has dropped every open request, as after a reconnect."""
         self.asked = 0
@@ -137,9 +143,7 @@ class Feed(Generic[T]):
 
     def arrived(self, lane: Lane[T], job: T, now: float) -> bool:
         """Take in a job; say whether it may start now (its slot is taken then)."""
-        lane.active_s = now
-        if lane.asked:
-            lane.asked -= 1
+        lane.came(now)
         if self.running < self.slots and not self.waiting:
             self.running += 1
             return True

@@ -11,9 +11,10 @@ import anyio
 
 from mesh.client.client import Client
 from mesh.contract.subjects import consumer_name
+from mesh.errors import BrokerError
 from mesh.policy.lanes import Feed, Lane
 from mesh.transport import frames
-from mesh.transport.puller import NAK, PULL_EXPIRES_S, Delivery, Puller
+from mesh.transport.puller import NAK, PULL_EXPIRES_S, Delivery, Puller, nak_after
 from mesh.worker.attempt import Attempt
 from mesh.worker.executor import Executor
 from mesh.worker.intake import Intake
@@ -26,6 +27,7 @@ _PULL_SOON_S = 0.002
 _LONGEST_WAIT_FOR_SLOT_S = 1.0
 _PULL_GRACE_S = 1.0
 _REMEMBERED_CANCELS = 10_000
+_TWIN_WAIT_S = 2.0
 _NO_CONSUMER = 409
 _MOST_SETTLING = 1000
 
@@ -37,7 +39,7 @@ class Consumer:
     child processes, whatever the worker's concurrency.
 
     Attributes:
-        in_hand: Every attempt from its delivery until it is settled, by its reply subject.
+        in_hand: Every attempt from its delivery until it is settled, by its job's id.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Consumer:
         executor: Executor,
         keeper: LeaseKeeper,
     ) -> None:
-        self.in_hand: dict[bytes, Attempt] = {}
+        self.in_hand: dict[str, Attempt] = {}
         self._client = client
         self._names = client.names
         self._link = client.connection.link
@@ -125,7 +127,7 @@ class Consumer:
 
     def settled(self, attempt: Attempt) -> None:
         """Forget an attempt for which nothing is left to do."""
-        if self.in_hand.pop(attempt.delivery.reply, None) is None:
+        if self.in_hand.pop(attempt.job_id, None) is None:
             return
         # Its task's context refers back to it: cut here, the collector need not find the ring.
         attempt.coroutine = None
@@ -146,11 +148,16 @@ class Consumer:
     ) -> None:
         subject = delivery.subject
         job_id = subject[subject.rfind(b".") + 1 :].decode("utf-8", "replace")
-        attempt = Attempt(delivery, feed, lane, job_id, self._loop.time())
         if self._is_draining:
             self._link.post(frames.signal(delivery.reply, NAK))
             return
-        self.in_hand[delivery.reply] = attempt
+        now = self._loop.time()
+        known = self.in_hand.get(job_id)
+        if known is not None:
+            lane.came(now)
+            self._came_again(known, delivery)
+            return
+        self.in_hand[job_id] = attempt = Attempt(delivery, feed, lane, job_id, now)
         if len(self.in_hand) == 1:
             self._idle.clear()
         if delivery.reply.endswith(b".0"):
@@ -159,6 +166,16 @@ class Consumer:
             lane.backlog = delivery.backlog
         if feed.arrived(lane, attempt, attempt.arrived_s):
             self._begin(attempt)
+
+    def _came_again(self, known: Attempt, delivery: Delivery) -> None:
+        """Run a job once, though it was delivered while it is in hand."""
+        if delivery.sequence == known.delivery.sequence:
+            # The server forgot that it gave us this message, as after a crash of its own: it is
+            # acknowledged where it was delivered last.
+            known.delivery = delivery
+        else:
+            # A second message with the same id waits until the records say what became of it.
+            self._link.post(frames.signal(delivery.reply, nak_after(_TWIN_WAIT_S)))
 
     def _begin(self, attempt: Attempt) -> None:
         attempt.holds_slot = True
@@ -179,8 +196,11 @@ class Consumer:
             if attempt.holds_slot and len(self.in_hand) < self._most_in_hand:
                 # Settling needs no slot: the next job may start while the record travels.
                 self._free_slot(attempt)
-        except BaseException:
+        except BrokerError as error:
             # Nothing is said to the server: the job comes back when its ack wait is over.
+            log.warning("a job could not be read: %s", error, extra={"job": attempt.job_id})
+            self.settled(attempt)
+        except BaseException:
             log.exception("an attempt could not be settled", extra={"job": attempt.job_id})
             self.settled(attempt)
             raise
@@ -190,9 +210,9 @@ class Consumer:
         self._cancelled[job_id] = None
         if len(self._cancelled) > _REMEMBERED_CANCELS:
             del self._cancelled[next(iter(self._cancelled))]
-        for attempt in self.in_hand.values():
-            if attempt.job_id == job_id:
-                attempt.stop("cancelled")
+        attempt = self.in_hand.get(job_id)
+        if attempt is not None:
+            attempt.stop("cancelled")
 
     def _on_pull_end(self, lane: Lane[Attempt], missing: int, status: int) -> None:
         lane.close_pull(missing)
@@ -245,7 +265,7 @@ class Consumer:
 
     def _return(self, attempt: Attempt) -> None:
         """Hand back a job that never started."""
-        self.in_hand.pop(attempt.delivery.reply, None)
+        self.in_hand.pop(attempt.job_id, None)
         self._link.post(frames.signal(attempt.delivery.reply, NAK))
         if not self.in_hand:
             self._idle.set()

@@ -231,6 +231,31 @@ async def test_jobs_are_counted_for_prometheus(mesh: RunningApp) -> None:
     assert count("mesh_job_duration_seconds_count") == 2
 
 
+async def test_a_job_that_comes_twice_while_it_runs_is_run_once(mesh: RunningApp) -> None:
+    """Two messages of one id, as after lost deduplication, are one job to the worker."""
+    runs: list[int] = []
+    release = anyio.Event()
+
+    @mesh.app.task
+    async def work() -> str:
+        runs.append(1)
+        await release.wait()
+        return "done"
+
+    async with mesh.worker(**SHORT):
+        client = await mesh.client()
+        for priority in ("normal", "high"):
+            subject = client.names.job("default", priority, "twin")
+            await mesh.publish(subject, b'{"task": "work"}')
+        await until(lambda: bool(runs), "it runs")
+        release.set()
+
+        assert await mesh.app.job("twin").result(timeout=10) == "done"
+        await until(lambda: _is_empty(mesh), "both messages are acknowledged")
+
+    assert runs == [1]
+
+
 async def test_a_worker_runs_on_uvloop(mesh: RunningApp, tmp_path: Path) -> None:
     """The other event loop runs the same jobs, and drains on SIGTERM."""
     effects = tmp_path / "effects"
