@@ -85,7 +85,7 @@ def analyse(file: str) -> FileCounts:
     )
 
 
-@app.task(queue="codebase")
+@app.task
 def merge(files: list[FileCounts]) -> Summary:
     """Add up the counts of all files."""
     longest = [function for file in files for function in file.longest]

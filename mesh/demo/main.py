@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sysconfig
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -57,9 +56,7 @@ async def _show(folder: Path, screen: Screen) -> None:
         example = load_example(server.url)
         await stack.enter_async_context(example.app)
         await example.app.setup()
-        worker = await stack.enter_async_context(
-            WorkerProcess(example.reference, home, concurrency=2 * (os.cpu_count() or 1))
-        )
+        worker = await stack.enter_async_context(WorkerProcess(example.reference, home))
         screen.introduce(server.url, worker.pid, example.file, folder)
         enqueued_s = SYSTEM_CLOCK.monotonic()
         summary = await _index(example, folder, worker, screen)

@@ -54,14 +54,13 @@ class WorkerProcess:
     Args:
         reference: How it finds the app.
         folder: Where it keeps its log.
-        concurrency: How many jobs it takes at once.
     """
 
-    def __init__(self, reference: str, folder: Path, *, concurrency: int) -> None:
+    def __init__(self, reference: str, folder: Path) -> None:
         self._log = folder / "worker.log"
         self._command = [
             *(sys.executable, "-P", "-m", "mesh", "worker"),
-            *("--concurrency", str(concurrency), "--drain-timeout", "3s", reference),
+            *("--drain-timeout", "3s", reference),
         ]
         self._process: Process
         self._lifeline = -1
