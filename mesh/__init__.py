@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mesh.client.task import Task
     from mesh.contract.envelope import Retry
     from mesh.contract.lifecycle import Priority, State
+    from mesh.contract.records import ErrorInfo
     from mesh.errors import (
         JobCancelledError,
         JobExpiredError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ErrorInfo",
     "Job",
     "JobCancelledError",
     "JobContext",
@@ -43,6 +45,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ErrorInfo": "mesh.contract.records",
     "Job": "mesh.client.job",
     "JobContext": "mesh.tasks.context",
     "JobStatus": "mesh.client.status",

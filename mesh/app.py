@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
 from mesh.client.blocking import BlockingJob, Portal
+from mesh.client.blocking_letters import BlockingDeadLetters
 from mesh.client.client import Client
+from mesh.client.dead_letters import DeadLetters
 from mesh.client.job import Job
+from mesh.client.loops import ClientsOfLoops
+from mesh.client.queues import BlockingQueue, Queue, QueueStatus, queue_statuses
 from mesh.client.task import Stranger, Task, TaskDecorator
 from mesh.errors import BrokerError
 from mesh.identifiers import check_job_id
@@ -65,9 +66,7 @@ class Mesh:
         self._config = None if config is None else Path(config)
         self._cli: dict[str, Any] = {}
         self._settings: Settings | None = None
-        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Slot] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._clients = ClientsOfLoops()
         self.tasks = Registry()
         self.portal = Portal(self.close)
         self.sync = BlockingMesh(self)
@@ -213,6 +212,23 @@ class Mesh:
         """
         return Job(check_job_id(job_id), self.client)
 
+    def queue(self, name: str) -> Queue:
+        """The handle of a queue: look at it, pause, resume, limit or purge it.
+
+        Raises:
+            InvalidNameError: No queue can be called so.
+        """
+        return Queue(name, self.client)
+
+    async def queue_statuses(self) -> list[QueueStatus]:
+        """Look at every queue that has been set up or holds jobs."""
+        return await queue_statuses(await self.client())
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The jobs that failed for good: list, replay, purge them."""
+        return DeadLetters(self.client)
+
     async def setup(self, queues: Sequence[str] = ()) -> list[Step]:
         """Create or update the streams, buckets and consumers this app needs; idempotent.
 
@@ -239,24 +255,11 @@ class Mesh:
             ServerUnfitError: The server is too old or has no JetStream.
             SettingsError: The settings are wrong.
         """
-        loop = asyncio.get_running_loop()
-        slot = self._clients.get(loop)
-        if slot is None:
-            slot = self._clients[loop] = _Slot()
-        if slot.client is not None:
-            return slot.client
-        async with slot.lock:
-            if slot.client is None:
-                client = Client(self.settings, f"mesh-{os.getpid()}")
-                await client.open()
-                slot.client = client
-        return slot.client
+        return self._clients.current() or await self._clients.open(self.settings)
 
     async def close(self) -> None:
         """Close the running loop's connection; the next use opens another."""
-        slot = self._clients.pop(asyncio.get_running_loop(), None)
-        if slot is not None and slot.client is not None:
-            await slot.client.close()
+        await self._clients.close()
 
     async def __aenter__(self) -> Self:
         """Connect."""
@@ -271,16 +274,6 @@ class Mesh:
     ) -> None:
         """Disconnect."""
         await self.close()
-
-
-class _Slot:
-    """The client of one loop, or the promise of one."""
-
-    __slots__ = ("__weakref__", "client", "lock")
-
-    def __init__(self) -> None:
-        self.client: Client | None = None
-        self.lock = asyncio.Lock()
 
 
 class BlockingMesh:
@@ -313,6 +306,19 @@ class BlockingMesh:
     def job(self, job_id: str) -> BlockingJob[Any]:
         """The handle of a job enqueued elsewhere; see ``Mesh.job``."""
         return BlockingJob(self._app.job(job_id), self._app.portal)
+
+    def queue(self, name: str) -> BlockingQueue:
+        """The handle of a queue; see ``Mesh.queue``."""
+        return BlockingQueue(self._app.queue(name), self._app.portal)
+
+    def queue_statuses(self) -> list[QueueStatus]:
+        """Look at every queue; see ``Mesh.queue_statuses``."""
+        return self._app.portal.call(self._app.queue_statuses())
+
+    @property
+    def dead_letters(self) -> BlockingDeadLetters:
+        """The jobs that failed for good; see ``Mesh.dead_letters``."""
+        return BlockingDeadLetters(self._app.dead_letters, self._app.portal)
 
     def setup(self, queues: Sequence[str] = ()) -> list[Step]:
         """Create or update what the app needs; see ``Mesh.setup``."""

@@ -111,7 +111,10 @@ class Topology:
 
     def _dead(self) -> StreamPlan:
         return self._stream(
-            self.names.dead_stream, [self.names.dead("*", "*")], max_age=_DEAD_AGE_S * _NS
+            self.names.dead_stream,
+            [self.names.dead("*", "*")],
+            max_age=_DEAD_AGE_S * _NS,
+            max_msgs=self._settings.limits.max_dead or -1,
         )
 
     def _events(self) -> StreamPlan:

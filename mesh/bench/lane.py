@@ -10,6 +10,7 @@ import anyio
 
 from mesh.bench.processes import BenchError
 from mesh.client.client import Client
+from mesh.client.lanes import WAKE_AFTER_MS
 from mesh.clock import SYSTEM_CLOCK
 from mesh.contract import headers
 from mesh.contract.lifecycle import State
@@ -20,7 +21,6 @@ from mesh.transport.puller import Delivery, Puller
 
 _POLL_S = 0.01
 _READY_LIMIT_S = 30.0
-_RESUME_AFTER_MS = 50
 # Longer than a job of a dead or stuck worker takes to come back.
 _STALLED_AFTER_S = 30.0
 _PAUSED_UNTIL = "2100-01-01T00:00:00Z"
@@ -63,14 +63,18 @@ class MeasuredLane:
         one that runs out wakes them.
         """
         now_ms = SYSTEM_CLOCK.now_ms()
-        start = time.perf_counter() + _RESUME_AFTER_MS / 1000
-        until = datetime.fromtimestamp((now_ms + _RESUME_AFTER_MS) / 1000, UTC).isoformat()
+        start = time.perf_counter() + WAKE_AFTER_MS / 1000
+        until = datetime.fromtimestamp((now_ms + WAKE_AFTER_MS) / 1000, UTC).isoformat()
         await self._api(f"CONSUMER.PAUSE.{self.stream}.{self.consumer}", {"pause_until": until})
         return start
 
     async def record(self, job_id: str) -> Entry | None:
         """Read the terminal record of a job."""
         return await self._bucket.read(job_id)
+
+    async def recorded(self) -> int:
+        """Count the terminal records."""
+        return await self._bucket.count()
 
     async def is_asked(self) -> bool:
         """Whether a drainer waits for jobs of this lane."""

@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def run(*, jobs: int = 20_000, rounds: int = 3, on_step: Callable[[str], None]) 
         msg = f"a measurement needs jobs and rounds, not {jobs} and {rounds}"
         raise ValueError(msg)
     on_step("starting a server")
-    with EmbeddedServer() as server, _plain_settings(server) as environment:
+    with EmbeddedServer() as server, plain_settings(server) as environment:
         return asyncio.run(_Bench(server, environment, jobs, on_step).measure(rounds))
 
 
@@ -110,7 +110,7 @@ class _Bench:
         self._say("mesh: a worker starts and runs its first job")
         first = await measured.noop.enqueue(self._jobs)
         start = time.perf_counter()
-        with self._drainer("worker", *_worker_command()) as worker:
+        with self._drainer("worker", *worker_command()) as worker:
             with _limit(_STARTUP_LIMIT_S, "the worker's first job", worker):
                 await first.result()
             startup_s = time.perf_counter() - start
@@ -210,7 +210,8 @@ class _Bench:
         self._on_step(f"{self._round}: {step}")
 
 
-def _worker_command() -> tuple[str, ...]:
+def worker_command() -> tuple[str, ...]:
+    """How an unmodified worker of the measured app is started."""
     return (*_PYTHON, "mesh", "worker", f"{Path(measured.__file__)}:app")
 
 
@@ -226,14 +227,22 @@ def _limit(seconds: float, what: str, drainer: Drainer) -> Generator[None]:
 
 
 @contextmanager
-def _plain_settings(server: EmbeddedServer) -> Generator[dict[str, str]]:
-    """Have this process and its children see the defaults, whatever the user has set."""
+def plain_settings(
+    server: EmbeddedServer, others: Mapping[str, str] | None = None
+) -> Generator[dict[str, str]]:
+    """Have this process and its children see the defaults, whatever the user has set.
+
+    Args:
+        server: The server to use.
+        others: Variables that are set all the same.
+    """
     file = server.store_dir / "bench.toml"
     file.touch()
     ours = {
         "MESH_URL": server.url,
         "MESH_NAMESPACE": _NAMESPACE,
         CONFIG_VARIABLE: str(file),
+        **(others or {}),
     }
     theirs = {name: value for name, value in os.environ.items() if name.startswith("MESH_")}
     try:

@@ -42,6 +42,20 @@ class Report(Struct, frozen=True, kw_only=True):
     missing_results: int
 
 
+class CrashReport(Struct, frozen=True):
+    """What became of the jobs of a worker that was killed.
+
+    Attributes:
+        crash_recovered_s: From the kill to the last terminal record.
+        crash_lost: Jobs that had none when the wait for it was over.
+        crash_doubled: Jobs with more than one terminal record, or that ran again after ending.
+    """
+
+    crash_recovered_s: float
+    crash_lost: int
+    crash_doubled: int
+
+
 class Pace(Struct, frozen=True):
     """What both mesh and the bare loop are measured by, in one round.
 

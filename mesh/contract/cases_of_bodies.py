@@ -44,7 +44,8 @@ ENVELOPE: tuple[Case, ...] = (
         "every field",
         '{"task":"t","args":[1,"two",null,{"three":3}],"kwargs":{"a":true},"v":1,'
         '"enqueued_at_ms":1893456000000,"timeout_s":30,"retry":{"max_retries":5,'
-        '"backoff":"linear","delay_s":2,"max_delay_s":60,"jitter":0,"delays_s":[1,2.5]},'
+        '"backoff":"linear","delay_s":2,"max_delay_s":60,"jitter":0,"delays_s":[1,2.5],'
+        '"on":["OSError"],"give_up_on":["shop.errors.Closed"]},'
         '"result_ttl_s":3600,"failure_ttl_s":7200,"expires_at_ms":1893456060000,'
         '"tags":["a","b"],"meta":{"tenant":"t1"}}',
         {
@@ -60,6 +61,8 @@ ENVELOPE: tuple[Case, ...] = (
                 "max_delay_s": 60.0,
                 "jitter": 0.0,
                 "delays_s": [1.0, 2.5],
+                "on": ["OSError"],
+                "give_up_on": ["shop.errors.Closed"],
             },
             "result_ttl_s": 3600.0,
             "failure_ttl_s": 7200.0,
@@ -120,6 +123,7 @@ ENVELOPE: tuple[Case, ...] = (
     _json("a timeout of ages", '{"task":"t","timeout_s":1e12}', error="bad-shape"),
     _json("a retry rule as a number", '{"task":"t","retry":3}', error="bad-shape"),
     _json("retries below zero", '{"task":"t","retry":{"max_retries":-1}}', error="bad-shape"),
+    _json("errors without a name", '{"task":"t","retry":{"on":[""]}}', error="bad-shape"),
     _json("an unknown backoff", '{"task":"t","retry":{"backoff":"slow"}}', error="bad-shape"),
     _json("a jitter above one", '{"task":"t","retry":{"jitter":1.5}}', error="bad-shape"),
     _json("tags that are one text", '{"task":"t","tags":"a,b"}', error="bad-shape"),
@@ -257,6 +261,12 @@ RECORDS: tuple[Case, ...] = (
             "error": _FAILURE,
             "next_attempt_at_ms": 7,
         },
+    ),
+    _record(
+        "progress",
+        "a job whose first attempt was cut short twice by a crash",
+        '{"state":"retrying",' + _LANE + ',"attempt":0,"next_attempt_at_ms":7,"crashes":2}',
+        {"state": "retrying", **_IN_LANE, "attempt": 0, "next_attempt_at_ms": 7, "crashes": 2},
     ),
     _record("progress", "no attempt", '{"state":"running",' + _LANE + "}", error="bad-shape"),
     _record("progress", "cut short", '{"state":"running"', error="not-json"),

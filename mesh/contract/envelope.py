@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -39,7 +39,15 @@ TaskName = Annotated[
     str, Meta(min_length=1, max_length=200, extra_json_schema={"pattern": r"^\S+$"})
 ]
 Arguments = Annotated[Raw, Meta(extra_json_schema={"type": "array"})]
+ErrorName = Annotated[str, Meta(min_length=1, max_length=1000)]
 NamedArguments = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
+
+
+if TYPE_CHECKING:
+    # Python says the types themselves; what travels, and what is read, are their names.
+    ErrorTypes = tuple[type[BaseException] | str, ...]
+else:
+    ErrorTypes = tuple[ErrorName, ...]
 
 
 class Retry(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -53,6 +61,9 @@ class Retry(Struct, frozen=True, omit_defaults=True, gc=False):
         max_delay_s: The longest wait.
         jitter: The part of each wait that is left to chance.
         delays_s: The waits, one by one, instead of ``backoff``; the last one repeats.
+        on: The only failures that are tried again, as the names of their types with module
+            (builtins without); a name stands for all types derived from it. None: all.
+        give_up_on: Failures that are never tried again, named likewise; stronger than ``on``.
     """
 
     max_retries: Count = 3
@@ -61,6 +72,8 @@ class Retry(Struct, frozen=True, omit_defaults=True, gc=False):
     max_delay_s: Seconds = 600.0
     jitter: Annotated[float, Meta(ge=0, le=1)] = 0.1
     delays_s: tuple[Seconds, ...] = ()
+    on: ErrorTypes = ()
+    give_up_on: ErrorTypes = ()
 
 
 class PayloadRef(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -41,7 +41,9 @@ TABLE: tuple[HeaderRow, ...] = (
     HeaderRow(
         MESSAGE_ID,
         "job, delayed job",
-        "the job id; `<job id>:<attempt>` when a worker puts off a retry",
+        "the job id; `<job id>:<attempt>` when a worker puts off a retry; "
+        "`<job id>:<attempt>:<revision of the running record>` when it puts off the same "
+        "attempt",
         "producer, worker",
         "a publish that is repeated is a second message",
     ),

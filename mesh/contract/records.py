@@ -93,7 +93,8 @@ class ProgressRecord(Struct, frozen=True, omit_defaults=True):
         task: The task's name.
         queue: The job's queue.
         priority: The job's priority.
-        attempt: Number of the newest attempt, from 1.
+        attempt: Number of the newest attempt that counts, from 1; while the job waits, 0 says
+            that none was used up yet.
         worker: The worker that has the job.
         started_at_ms: When the attempt started.
         lease_until_ms: Until then the job is this worker's alone; a worker that has let it pass
@@ -103,6 +104,7 @@ class ProgressRecord(Struct, frozen=True, omit_defaults=True):
         message: What the task says of its progress.
         error: Why the last attempt failed.
         next_attempt_at_ms: When the next attempt is due.
+        crashes: How often the process that ran the job died; these use up no attempt.
         v: The version of this format.
     """
 
@@ -119,6 +121,7 @@ class ProgressRecord(Struct, frozen=True, omit_defaults=True):
     message: str = ""
     error: ErrorInfo | None = None
     next_attempt_at_ms: Moment = 0
+    crashes: Number = 0
     v: Version = 1
 
 

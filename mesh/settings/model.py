@@ -129,6 +129,7 @@ class WorkerSettings(_Section, frozen=True):
         heartbeat_s: How often a worker gives a sign of life for its running jobs.
         shutdown_grace_s: How long running jobs may finish when the worker is told to stop.
         unknown_task_grace_s: How long a job of an unknown task is handed back before it fails.
+        max_crashes: A job whose process has died this often is not tried again.
         strict_priority: Serve lower priorities only when no higher one has jobs.
         loop: The event loop to run on.
     """
@@ -141,6 +142,7 @@ class WorkerSettings(_Section, frozen=True):
     heartbeat_s: Duration = 2.0
     shutdown_grace_s: DurationOrZero = 30.0
     unknown_task_grace_s: DurationOrZero = 60.0
+    max_crashes: Count = 3
     strict_priority: bool = False
     loop: EventLoop = "asyncio"
 
@@ -152,12 +154,14 @@ class LimitsSettings(_Section, frozen=True):
         payload_inline_bytes: Larger arguments and results go to the payload bucket.
         max_jobs: How many jobs the job stream holds before it refuses more; 0: no limit.
         max_bytes: How many bytes the job stream holds before it refuses more; 0: no limit.
+        max_dead: How many dead letters are kept; the oldest give way to new ones; 0: no limit.
         max_ack_pending: How many jobs of one queue and priority may run at once, everywhere.
     """
 
     payload_inline_bytes: CountOrZero = 524_288
     max_jobs: CountOrZero = 0
     max_bytes: CountOrZero = 0
+    max_dead: CountOrZero = 0
     max_ack_pending: Count = 20_000
 
 

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from mesh.durations import Duration, seconds
+
 
 class Progress(Struct, frozen=True):
     """How far a job says it is."""
@@ -22,6 +24,55 @@ ProgressSink = Callable[[Progress], None]
 
 def _nowhere(progress: Progress) -> None:
     """Drop a report: the context is not attached to a worker."""
+
+
+class Again(Struct, frozen=True, array_like=True, tag=True):
+    """The task asks for another attempt, after a wait of its own or that of its rule."""
+
+    delay_s: float | None = None
+
+
+class Later(Struct, frozen=True, array_like=True, tag=True):
+    """The task asks to be run again later, as the same attempt."""
+
+    delay_s: float
+
+
+class Never(Struct, frozen=True, array_like=True, tag=True):
+    """The task asks that its job ends as failed at once."""
+
+    reason: str
+
+
+Request = Again | Later | Never
+"""What a task asks for; data, for it also travels from a child process to its worker."""
+
+
+class JobControl(BaseException):
+    """What ``ctx.retry()``, ``ctx.snooze()`` and ``ctx.discard()`` return to be raised.
+
+    No ``Exception``: an ``except Exception`` around a task's work must not take it for a
+    failure of that work. ``finally`` and ``with`` clean up as always.
+
+    Attributes:
+        request: What the task asks for.
+    """
+
+    def __init__(self, request: Request, message: str) -> None:
+        self.request = request
+        super().__init__(message)
+
+
+class RetryRequested(JobControl):
+    """The task asked for another attempt."""
+
+
+class SnoozeRequested(JobControl):
+    """The task asked to be run again later."""
+
+
+class JobDiscarded(JobControl):
+    """The task ended its job; recorded as the failure's type."""
 
 
 class JobContext:
@@ -99,6 +150,34 @@ class JobContext:
             message: A few words for people.
         """
         self._sink(Progress(current, total, message))
+
+    def retry(self, delay: Duration | None = None) -> JobControl:
+        """Ask for another attempt: ``raise ctx.retry("5m")``.
+
+        This attempt counts as failed, with the error that is being handled, if any. Its rule
+        still says how many attempts there are, but not on which errors.
+
+        Args:
+            delay: The wait before it; None: the rule's own.
+        """
+        wait_s = None if delay is None else seconds(delay)
+        return RetryRequested(Again(wait_s), "the task asked for another attempt")
+
+    def snooze(self, delay: Duration) -> JobControl:
+        """Ask to be run again later: ``raise ctx.snooze("1h")``; uses up no attempt.
+
+        Args:
+            delay: How long to wait.
+        """
+        return SnoozeRequested(Later(seconds(delay)), "the task asked to be run again later")
+
+    def discard(self, reason: str) -> JobControl:
+        """Ask that the job fails at once: ``raise ctx.discard("no such user")``; no retry.
+
+        Args:
+            reason: Why, for people; it becomes the failure's message.
+        """
+        return JobDiscarded(Never(reason), reason)
 
     def __repr__(self) -> str:
         """Show the job and attempt."""

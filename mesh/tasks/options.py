@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -12,10 +13,15 @@ import msgspec
 from msgspec import Struct
 
 from mesh.contract.envelope import Retry
+from mesh.contract.records import ErrorInfo
 from mesh.contract.subjects import check_priority
 from mesh.durations import Duration, seconds
 from mesh.errors import InvalidNameError, OptionError, TaskDefinitionError
 from mesh.identifiers import check_job_id, check_queue
+from mesh.policy.retry import type_name
+
+RetryPolicy = Callable[[int, ErrorInfo], Duration | None]
+"""Says, from the failed attempt's number and failure, how long to wait; None: give up."""
 
 
 class Pool(StrEnum):
@@ -27,7 +33,10 @@ class Pool(StrEnum):
 
 
 class TaskOptions(Struct, frozen=True):
-    """Options of all jobs of a task; None means the app's defaults."""
+    """Options of all jobs of a task; None means the app's defaults.
+
+    ``policy`` is a function that stands in the place of ``retry``: it never leaves the program.
+    """
 
     queue: str | None = None
     priority: str | None = None
@@ -37,6 +46,7 @@ class TaskOptions(Struct, frozen=True):
     failure_ttl_s: float | None = None
     expires_s: float | None = None
     pool: Pool = Pool.ASYNC
+    policy: RetryPolicy | None = None
     tags: tuple[str, ...] = ()
 
 
@@ -57,22 +67,28 @@ class CallOptions(Struct, frozen=True):
     meta: dict[str, str] | None = None
 
 
-class CommonOptions(TypedDict, total=False):
-    """Keywords that tasks and calls have in common."""
+class _SharedOptions(TypedDict, total=False):
+    """Keywords that mean the same for tasks and calls."""
 
     queue: str
     priority: str
     timeout: Duration
-    retry: Retry | int | bool
     result_ttl: Duration
     failure_ttl: Duration
     expires: Duration
     tags: tuple[str, ...] | list[str]
 
 
-class CallKeywords(CommonOptions, total=False):
+class CommonOptions(_SharedOptions, total=False):
+    """Keywords of ``@app.task(...)``: those of calls, and policies, which cannot travel."""
+
+    retry: Retry | int | bool | RetryPolicy
+
+
+class CallKeywords(_SharedOptions, total=False):
     """Keywords of ``task.options(...)``."""
 
+    retry: Retry | int | bool
     delay: Duration
     eta: datetime
     job_id: str
@@ -94,7 +110,11 @@ def task_options(keywords: CommonOptions, pool: Pool) -> TaskOptions:
         OptionError: One is unknown, or its value cannot be.
         InvalidNameError: A name lies outside the grammar.
     """
-    return TaskOptions(pool=pool, **_read(keywords, _OF_TASKS))
+    retry = keywords.get("retry")
+    if retry is None or not callable(retry):
+        return TaskOptions(pool=pool, **_read(keywords, _OF_TASKS))
+    others = {name: value for name, value in keywords.items() if name != "retry"}
+    return TaskOptions(pool=pool, policy=_policy(retry), **_read(others, _OF_TASKS))
 
 
 def call_options(keywords: CallKeywords) -> CallOptions:
@@ -153,6 +173,24 @@ def _priority(name: object) -> str:
     return check_priority(str(name))
 
 
+def _policy(function: RetryPolicy) -> RetryPolicy:
+    option = "retry"
+    if isinstance(function, type):
+        hint = f"{function.__name__}(...)" if function is Retry else "Retry(on=(...))"
+        raise OptionError(option, f"{function!r} is a class; did you mean {hint}?")
+    if inspect.iscoroutinefunction(function):
+        why = f"{function!r} is async; a policy is a plain function that answers at once"
+        raise OptionError(option, why)
+    try:
+        inspect.signature(function).bind(1, None)
+    except TypeError as error:
+        why = f"{function!r} must take two arguments, the attempt's number and the error"
+        raise OptionError(option, why) from error
+    except ValueError:
+        pass  # A function written in C may not say what it takes.
+    return function
+
+
 def _retry(retry: object) -> Retry:
     match retry:
         case True:
@@ -161,10 +199,22 @@ def _retry(retry: object) -> Retry:
             rule = Retry(max_retries=int(retry))
         case Retry():
             rule = retry
+        case _ if callable(retry):
+            message = f"{retry!r} is a function, which cannot travel; give it to the task"
+            raise ValueError(message)
         case _:
             message = f"{retry!r} is neither a number of retries, True or False, nor a Retry"
             raise ValueError(message)
-    return msgspec.convert(msgspec.to_builtins(rule), Retry)  # Made here, it was not checked.
+    # Made here, it was not checked.
+    return msgspec.convert(msgspec.to_builtins(rule, enc_hook=_error_name), Retry)
+
+
+def _error_name(kind: object) -> str:
+    """Name a type of errors, as failures in records are named."""
+    if isinstance(kind, type) and issubclass(kind, BaseException):
+        return type_name(kind)
+    message = f"{kind!r} is no type of exceptions; on and give_up_on are tuples of them"
+    raise ValueError(message)
 
 
 def _instant(eta: object) -> int:

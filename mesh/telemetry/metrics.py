@@ -54,7 +54,8 @@ class TaskTally:
 
     Attributes:
         finished: Jobs that ended, by outcome.
-        attempts: Attempts that ended, by result: ``ok``, ``retry``, ``dead``.
+        attempts: Attempts that ended, by result: ``ok``, ``retry``, ``snooze``, ``crash``,
+            ``dead``.
         duration: How long attempts ran.
         wait: How long jobs waited from enqueue to start.
     """

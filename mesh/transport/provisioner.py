@@ -11,6 +11,9 @@ from mesh.topology import ConsumerPlan, StreamPlan, Topology
 from mesh.transport.connection import Connection
 from mesh.transport.faults import CONSUMER_NOT_FOUND, ApiError
 
+LIVE_LIMIT = "mesh-live-limit"
+"""Marks, in a consumer's metadata, that its limit was set live and is no drift."""
+
 _FIXED = ("retention", "storage")
 
 
@@ -61,7 +64,8 @@ class Provisioner:
         )
         for consumer in self._topology.consumers(queues):
             found = None if is_new else await self._consumer(consumer.name)
-            steps.append(_compare("consumer", consumer.name, consumer.config, found))
+            wanted = _with_live_limit(consumer.config, found)
+            steps.append(_compare("consumer", consumer.name, wanted, found))
         return steps
 
     async def apply(self, queues: Iterable[str]) -> list[Step]:
@@ -151,9 +155,12 @@ class Provisioner:
 
     async def _apply_consumer(self, plan: ConsumerPlan) -> None:
         stream = self._topology.names.jobs_stream
+        # What we do not speak of stays, as a pause and a live limit do.
+        current = await self._consumer(plan.name) or {}
+        config = current | _with_live_limit(plan.config, current)
         await self._connection.api(
             f"CONSUMER.CREATE.{stream}.{plan.name}.{plan.config['filter_subject']}",
-            {"stream_name": stream, "config": plan.config},
+            {"stream_name": stream, "config": config},
         )
 
 
@@ -169,6 +176,13 @@ def _compare_stream(plan: StreamPlan, found: dict[str, Any] | None) -> Step:
             )
             raise TopologyConflictError(msg)
     return step
+
+
+def _with_live_limit(plan: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any]:
+    """Want the limit that was set live, where there is one."""
+    if found is None or LIVE_LIMIT not in (found.get("metadata") or {}):
+        return plan
+    return plan | {"max_ack_pending": found["max_ack_pending"]}
 
 
 def _compare(kind: str, name: str, plan: dict[str, Any], found: dict[str, Any] | None) -> Step:

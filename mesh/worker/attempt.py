@@ -35,6 +35,7 @@ class Attempt:
         finished_ms: When the attempt ended; 0 before.
         deadline_s: When it times out, on the loop's clock.
         retry: The rule by which it is tried again.
+        crashes: How often the process that ran the job has died.
         coroutine: The asyncio task that runs it.
         stop_reason: Why it must stop: ``cancelled``, ``timeout``, ``shutdown``, ``lost``.
         progress: The newest report.
@@ -51,6 +52,7 @@ class Attempt:
         "args",
         "arrived_s",
         "coroutine",
+        "crashes",
         "deadline_s",
         "definition",
         "delivery",
@@ -98,6 +100,7 @@ class Attempt:
         self.job_id = job_id
         self.arrived_s = arrived_s
         self.number = 1
+        self.crashes = 0
         self.worker_id = ""
         self._context: JobContext | None = None
         self.started_ms = 0

@@ -20,9 +20,9 @@ from msgspec import Raw, Struct
 from mesh.app import Mesh
 from mesh.errors import ArgumentsError, NotSerializableError, UnknownTaskError
 from mesh.tasks import codec
-from mesh.tasks.context import JobContext, Progress, running_job
+from mesh.tasks.context import JobContext, JobControl, Progress, running_job
 from mesh.tasks.definition import TaskDefinition
-from mesh.worker.failures import describe
+from mesh.worker.failures import describe, describe_request, kinds_of
 from mesh.worker.loading import load_app
 from mesh.worker.orders import Answer, FrameBuffer, Order, Report, frame, read_order
 
@@ -119,8 +119,10 @@ def _run(app: Mesh, order: Order, line: _Line) -> Answer:
         return Answer(error=describe(error, with_traceback=False), is_final=True)
     try:
         value = _call(definition, arguments, _context(order, line))
+    except JobControl as control:
+        return Answer(error=describe_request(control), request=control.request)
     except BaseException as error:  # SystemExit from a task must not end the child.
-        return Answer(error=describe(error))
+        return Answer(error=describe(error), kinds=kinds_of(error))
     try:
         return Answer(codec.encode(value))
     except NotSerializableError as error:

@@ -8,18 +8,30 @@ import random
 from collections.abc import Callable
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from mesh.clock import Clock
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo
-from mesh.errors import JobTimeoutError, NotSerializableError
-from mesh.policy.retry import wait_before_retry
+from mesh.durations import seconds
+from mesh.errors import JobTimeoutError, NotSerializableError, WorkerLostError
+from mesh.policy.retry import may_retry, wait_after_crash, wait_before_retry
 from mesh.tasks import codec
-from mesh.tasks.context import running_job
+from mesh.tasks.context import Again, JobControl, Later, Never, Request, running_job
 from mesh.tasks.options import Pool
 from mesh.worker.attempt import Attempt
-from mesh.worker.failures import describe
-from mesh.worker.outcomes import Ended, Failed, HandBack, Lost, Outcome, Retry, Succeeded
+from mesh.worker.failures import crash_loop, describe, describe_request, kinds_of
+from mesh.worker.outcomes import (
+    Crashed,
+    Ended,
+    Failed,
+    HandBack,
+    Lost,
+    Outcome,
+    Retry,
+    Snoozed,
+    Succeeded,
+)
 from mesh.worker.pools import ChildFailedError, ProcessPool, ThreadPool
 
 
@@ -32,12 +44,15 @@ class Executor:
         threads: ThreadPool,
         processes: ProcessPool,
         timeout_of: Callable[[Attempt], float],
+        *,
+        max_crashes: int,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._clock = clock
         self._threads = threads
         self._processes = processes
         self._timeout_of = timeout_of
+        self._max_crashes = max_crashes
         self._chance = chance
         self._now = asyncio.get_running_loop().time
 
@@ -71,10 +86,38 @@ class Executor:
     def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
         if attempt.stop_reason:  # Whatever the task raised on its way out.
             return self._stopped(attempt)
-        info = error.info if isinstance(error, ChildFailedError) else describe(error)
-        if isinstance(error, ChildFailedError) and error.is_final:
-            return Failed(info)
-        return self._again_or_never(attempt, info)
+        match error:
+            case JobControl():
+                return self._requested(attempt, error.request, describe_request(error))
+            case ChildFailedError():
+                return self._failed_in_child(attempt, error)
+            case WorkerLostError():
+                return self._crashed(attempt, describe(error, with_traceback=False))
+            case _:
+                return self._again_or_never(attempt, describe(error), kinds_of(error))
+
+    def _failed_in_child(self, attempt: Attempt, error: ChildFailedError) -> Outcome:
+        if error.request is not None:
+            return self._requested(attempt, error.request, error.info)
+        if error.is_final:
+            return Failed(error.info)
+        return self._again_or_never(attempt, error.info, error.kinds)
+
+    def _requested(self, attempt: Attempt, request: Request, error: ErrorInfo) -> Outcome:
+        match request:
+            case Again():
+                return self._again_or_never(attempt, error, asked=request)
+            case Later(delay_s):
+                return Snoozed(delay_s)
+            case Never():
+                return Failed(error)
+
+    def _crashed(self, attempt: Attempt, error: ErrorInfo) -> Outcome:
+        attempt.crashes += 1
+        delay_s = wait_after_crash(attempt.crashes, self._max_crashes)
+        if delay_s is None:
+            return Failed(crash_loop(error.message, attempt.crashes))
+        return Crashed(error, delay_s)
 
     def _stopped(self, attempt: Attempt) -> Outcome:
         match attempt.stop_reason:
@@ -83,7 +126,8 @@ class Executor:
                 error = JobTimeoutError(
                     f"the attempt ran longer than its timeout of {limit:g} s"
                 )
-                return self._again_or_never(attempt, describe(error, with_traceback=False))
+                info = describe(error, with_traceback=False)
+                return self._again_or_never(attempt, info, kinds_of(error))
             case "shutdown":
                 return HandBack(0.0, "the worker shut down")
             case "cancelled":
@@ -92,9 +136,31 @@ class Executor:
             case _:
                 return Lost()
 
-    def _again_or_never(self, attempt: Attempt, error: ErrorInfo) -> Outcome:
-        delay_s = wait_before_retry(attempt.retry, attempt.number, self._chance())
-        return Failed(error) if delay_s is None else Retry(error, delay_s)
+    def _again_or_never(
+        self,
+        attempt: Attempt,
+        error: ErrorInfo,
+        kinds: tuple[str, ...] = (),
+        asked: Again | None = None,
+    ) -> Outcome:
+        rule, policy = attempt.retry, attempt.definition.options.policy
+        if policy is not None and attempt.envelope.retry is None:
+            try:
+                wait = policy(attempt.number, error)
+                delay_s = None if wait is None else seconds(wait)
+            except Exception as fault:
+                why = describe(fault, with_traceback=False)
+                note = f"its retry policy failed: {why.type}: {why.message}"
+                return Failed(replace(error, notes=(*error.notes, note)))
+        elif asked is None and not may_retry(rule, kinds):
+            return Failed(error)
+        else:
+            delay_s = wait_before_retry(rule, attempt.number, self._chance())
+        if delay_s is None:
+            return Failed(error)
+        if asked is not None and asked.delay_s is not None:
+            delay_s = asked.delay_s
+        return Retry(error, delay_s)
 
 
 def _returned(value: object) -> Outcome:

@@ -6,6 +6,9 @@ import traceback
 from typing import cast
 
 from mesh.contract.records import ErrorInfo
+from mesh.errors import WorkerLostError
+from mesh.policy.retry import type_name
+from mesh.tasks.context import JobControl, RetryRequested
 
 _LONGEST_MESSAGE = 8_192
 _LONGEST_TRACEBACK = 32_768
@@ -23,18 +26,38 @@ def describe(error: BaseException, *, with_traceback: bool = True) -> ErrorInfo:
     return _describe(error, text, _DEEPEST_CAUSE)
 
 
-def _describe(error: BaseException, text: str, depth: int) -> ErrorInfo:
-    cause = error.__cause__
-    if cause is None and not error.__suppress_context__:
-        cause = error.__context__
-    kind = type(error)
-    name = (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )
+def describe_request(control: JobControl) -> ErrorInfo:
+    """Describe why a task asked for what it asked: a retry has the error it was raised for."""
+    cause = _cause(control)
+    if isinstance(control, RetryRequested) and cause is not None:
+        return describe(cause)
+    return describe(control, with_traceback=False)
+
+
+def kinds_of(error: BaseException) -> tuple[str, ...]:
+    """Name the error's type and all types it derives from."""
+    return tuple(type_name(kind) for kind in type(error).__mro__ if kind is not object)
+
+
+def crash_loop(what: str, crashes: int) -> ErrorInfo:
+    """Describe why a job is given up whose process died once too often."""
+    times = "once" if crashes == 1 else f"{crashes} times"
     return ErrorInfo(
-        name,
+        type_name(WorkerLostError),
+        f"{what}; its processes have died {times}, as often as worker.max_crashes allows",
+    )
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    if error.__cause__ is None and not error.__suppress_context__:
+        return error.__context__
+    return error.__cause__
+
+
+def _describe(error: BaseException, text: str, depth: int) -> ErrorInfo:
+    cause = _cause(error)
+    return ErrorInfo(
+        type_name(type(error)),
         _cut(_message(error), _LONGEST_MESSAGE),
         text,
         _notes(error),

@@ -1,21 +1,24 @@
 """Signs of life for the jobs in hand: from a thread with its own loop and connection.
 
 User code that blocks the worker's event loop cannot stop them, so a long job is not given to
-another worker while this one lives.
+another worker while this one lives. The same thread notices when the loop is blocked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
 
+from mesh.clock import SYSTEM_CLOCK
 from mesh.settings.model import Settings
 from mesh.transport import frames
 from mesh.transport.connection import Connection
 from mesh.transport.puller import IN_PROGRESS
 from mesh.worker.attempt import Attempt
+from mesh.worker.stalls import LOOK_EVERY_S, LoopWatch
 
 log = logging.getLogger("mesh.worker")
 
@@ -25,6 +28,8 @@ _STOP_LIMIT_S = 5.0
 
 class Heartbeat:
     """Tells the server, every few seconds, that the jobs in hand are still worked on.
+
+    It is made on the loop on which the jobs run.
 
     Args:
         settings: Where the server is and how often to tell it.
@@ -38,6 +43,7 @@ class Heartbeat:
         self._settings = settings
         self._in_hand = in_hand
         self._connection_name = name
+        self._watch = LoopWatch(in_hand, SYSTEM_CLOCK)
         self._thread = threading.Thread(target=self._main, name="mesh-heartbeat", daemon=True)
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,13 +84,16 @@ class Heartbeat:
         await connection.open()
         self._ready.set()
         every_s = self._settings.worker.heartbeat_s
+        next_s = self._loop.time()
         try:
             while not self._stopping.is_set():
-                self._tell(connection, every_s)
-                try:
-                    await asyncio.wait_for(self._stopping.wait(), every_s)
-                except TimeoutError:
-                    continue
+                self._watch.look()
+                if self._loop.time() >= next_s:
+                    self._tell(connection, every_s)
+                    next_s = self._loop.time() + every_s
+                wait_s = min(LOOK_EVERY_S, next_s - self._loop.time())
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), wait_s)
         finally:
             await connection.close()
 

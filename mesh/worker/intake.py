@@ -10,7 +10,7 @@ from msgspec import Raw
 from mesh.client.messages import unpack_arguments
 from mesh.client.records import Records
 from mesh.clock import Clock
-from mesh.contract import envelope, headers
+from mesh.contract import envelope, headers, records
 from mesh.contract.envelope import PayloadRef, Retry
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ProgressRecord
@@ -27,10 +27,12 @@ from mesh.identifiers import check_job_id
 from mesh.settings.model import Settings
 from mesh.tasks.registry import Registry
 from mesh.transport import frames
+from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
 from mesh.transport.payloads import Payloads
 from mesh.worker.attempt import Attempt
-from mesh.worker.failures import describe
-from mesh.worker.outcomes import AlreadyEnded, Ended, Failed, HandBack, Outcome
+from mesh.worker.failures import crash_loop, describe
+from mesh.worker.outcomes import AlreadyEnded, Ended, Failed, HandBack, Lost, Outcome
+from mesh.worker.recording import Recorder
 
 _CONTENT_TYPE = headers.CONTENT_TYPE.encode()
 _ATTEMPT = headers.ATTEMPT.encode()
@@ -50,6 +52,7 @@ class Intake:
         records: Records,
         payloads: Payloads,
         clock: Clock,
+        recorder: Recorder,
         worker_id: str,
     ) -> None:
         defaults = settings.job_defaults
@@ -58,7 +61,10 @@ class Intake:
         self._payloads = payloads
         self._clock = clock
         self._worker_id = worker_id
-        self._bucket = Names(settings.namespace).payloads_bucket
+        self._recorder = recorder
+        self._names = Names(settings.namespace)
+        self._bucket = self._names.payloads_bucket
+        self._max_crashes = settings.worker.max_crashes
         self._grace_ms = int(settings.worker.unknown_task_grace_s * 1000)
         self._timeout_s = defaults.timeout_s
         self._retry = Retry(
@@ -92,7 +98,8 @@ class Intake:
         Raises:
             BrokerError: A record or the arguments could not be fetched.
         """
-        if not self.is_plain(attempt):
+        is_plain = self.is_plain(attempt)
+        if not is_plain:
             try:
                 ended = await self._recall(attempt)
             except UnreadableRecordError as error:
@@ -101,7 +108,10 @@ class Intake:
                 return Failed(describe(error, with_traceback=False))
             if ended is not None:
                 return ended
-        return self.read(attempt) or await self._fetch_arguments(attempt)
+        ended = self.read(attempt) or await self._fetch_arguments(attempt)
+        if ended is not None or is_plain:
+            return ended
+        return await self._claim(attempt)
 
     async def _recall(self, attempt: Attempt) -> Outcome | None:
         """Ask the records what became of the job: the delivery count is only a hint."""
@@ -117,17 +127,55 @@ class Intake:
         found = await self._records.progress(attempt.job_id)
         if found is None:
             return None
-        record, attempt.revision = found
-        attempt.has_record = True
-        return self._resume(attempt, record)
+        return self._resume(attempt, *found)
 
-    def _resume(self, attempt: Attempt, record: ProgressRecord) -> Outcome | None:
+    def _resume(
+        self, attempt: Attempt, record: ProgressRecord, revision: int
+    ) -> Outcome | None:
         left_ms = record.lease_until_ms - self._clock.now_ms()
-        if record.state is State.RUNNING and left_ms > 0 and record.worker != self._worker_id:
+        is_elsewhere = record.state is State.RUNNING and record.worker != self._worker_id
+        if is_elsewhere and left_ms > 0:
             return HandBack(
                 max(left_ms / 1000, _SHORTEST_HAND_BACK_S), "another worker has its lease"
             )
-        attempt.number = record.attempt + 1
+        # Only now: a record that is another's must not be written to when this is handed back.
+        attempt.has_record, attempt.revision = True, revision
+        attempt.crashes = record.crashes
+        if record.state is not State.RUNNING:
+            attempt.number = record.attempt + 1
+            return None
+        attempt.number = max(record.attempt, 1)  # It came to no end, so it is not used up.
+        if not is_elsewhere:
+            return None  # This worker lives: it could not say what became of the job.
+        attempt.crashes += 1
+        if attempt.crashes < self._max_crashes:
+            return None
+        self.read(attempt)  # For the dead letter, which names the task.
+        what = f"worker {record.worker} died or froze in attempt {attempt.number}"
+        return Failed(crash_loop(what, attempt.crashes))
+
+    async def _claim(self, attempt: Attempt) -> Outcome | None:
+        """Write the running record before the task starts, so that a crash leaves its trace.
+
+        Only jobs that come again are worth it: one that kills its worker at once would else
+        come again for ever, for how often the server says it was delivered is only a hint.
+        """
+        block = frames.header_block([(headers.EXPECTED_LAST, str(attempt.revision))])
+        subject = self._names.progress(attempt.job_id)
+        body = self._recorder.running(attempt)
+        try:
+            receipt = await self._records.publisher.publish(subject, block, body)
+        except ApiError as fault:
+            if fault.err_code != WRONG_LAST_SEQUENCE:
+                raise
+            # Perhaps it was stored at the first try, whose answer was lost.
+            found = await self._records.progress(attempt.job_id)
+            if found is None or records.encode(found[0]) != body:
+                return Lost()
+            attempt.revision = found[1]
+        else:
+            attempt.revision = receipt.sequence
+        attempt.has_record = True
         return None
 
     def _read(self, attempt: Attempt) -> Outcome | None:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from mesh.contract.records import ErrorInfo
-from mesh.tasks.context import Progress
+from mesh.tasks.context import Progress, Request
 
 _LENGTH_BYTES = 4
 
@@ -35,12 +35,16 @@ class Answer(Struct, frozen=True, array_like=True, tag=True):
         error: Why it failed.
         is_final: Whether trying again would be wrong.
         is_last: Whether the child ends now.
+        kinds: The names of the error's type and of all types it derives from.
+        request: What the task asks for instead of an answer.
     """
 
     value: bytes = b"null"
     error: ErrorInfo | None = None
     is_final: bool = False
     is_last: bool = False
+    kinds: tuple[str, ...] = ()
+    request: Request | None = None
 
 
 class Report(Struct, frozen=True, array_like=True, tag=True):

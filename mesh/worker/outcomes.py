@@ -27,6 +27,19 @@ class Retry(Struct, frozen=True):
     delay_s: float
 
 
+class Crashed(Struct, frozen=True):
+    """The process that ran the attempt died; this uses up no attempt, but counts as a crash."""
+
+    error: ErrorInfo
+    delay_s: float
+
+
+class Snoozed(Struct, frozen=True):
+    """The task asked to be run again later, as the same attempt."""
+
+    delay_s: float
+
+
 class HandBack(Struct, frozen=True):
     """The job goes back unspent: this uses up no attempt."""
 
@@ -54,4 +67,6 @@ class Lost(Struct, frozen=True):
     """Another worker has the job now; this one says nothing more about it."""
 
 
-Outcome = Succeeded | Failed | Retry | HandBack | Ended | AlreadyEnded | Lost
+Outcome = (
+    Succeeded | Failed | Retry | Crashed | Snoozed | HandBack | Ended | AlreadyEnded | Lost
+)

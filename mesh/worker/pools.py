@@ -12,7 +12,7 @@ from anyio import CapacityLimiter
 from msgspec import Raw
 
 from mesh.contract.records import ErrorInfo
-from mesh.tasks.context import running_job
+from mesh.tasks.context import Request, running_job
 from mesh.worker.attempt import Attempt
 from mesh.worker.childprocess import ChildProcess
 from mesh.worker.orders import Order
@@ -31,11 +31,22 @@ class ChildFailedError(Exception):
     Attributes:
         info: The failure as data.
         is_final: Whether trying again would be wrong.
+        kinds: The names of its type and of all types it derives from.
+        request: What the task asked for instead.
     """
 
-    def __init__(self, info: ErrorInfo, *, is_final: bool) -> None:
+    def __init__(
+        self,
+        info: ErrorInfo,
+        *,
+        is_final: bool,
+        kinds: tuple[str, ...] = (),
+        request: Request | None = None,
+    ) -> None:
         self.info = info
         self.is_final = is_final
+        self.kinds = kinds
+        self.request = request
         super().__init__(info.message)
 
 
@@ -107,7 +118,12 @@ class ProcessPool:
             else:
                 self._idle.append(child)
         if answer.error is not None:
-            raise ChildFailedError(answer.error, is_final=answer.is_final)
+            raise ChildFailedError(
+                answer.error,
+                is_final=answer.is_final,
+                kinds=answer.kinds,
+                request=answer.request,
+            )
         return Raw(answer.value)
 
     def close(self) -> None:

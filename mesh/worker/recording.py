@@ -5,11 +5,13 @@ from __future__ import annotations
 from msgspec import Raw
 from msgspec.structs import replace
 
+from mesh.client.messages import delayed_block
 from mesh.clock import Clock
 from mesh.contract import headers, records
 from mesh.contract.envelope import PayloadRef
 from mesh.contract.lifecycle import State
 from mesh.contract.records import DeadLetter, ErrorInfo, ProgressRecord, ResultRecord
+from mesh.contract.subjects import Names
 from mesh.errors import InvalidNameError
 from mesh.identifiers import check_job_id
 from mesh.settings.model import Settings
@@ -27,6 +29,7 @@ class Recorder:
 
     def __init__(self, settings: Settings, worker_id: str, clock: Clock) -> None:
         defaults = settings.job_defaults
+        self._names = Names(settings.namespace)
         self._worker_id = worker_id
         self._clock = clock
         self._result_ttl_s = defaults.result_ttl_s
@@ -115,6 +118,7 @@ class Recorder:
     def running(self, attempt: Attempt) -> bytes:
         """Encode the running record: the attempt's lease and progress."""
         progress = attempt.progress
+        now_ms = self._clock.now_ms()
         return records.encode(
             ProgressRecord(
                 State.RUNNING,
@@ -123,11 +127,12 @@ class Recorder:
                 attempt.lane.priority,
                 attempt.number,
                 self._worker_id,
-                attempt.started_ms,
-                self._clock.now_ms() + self._lease_ms,
+                attempt.started_ms or now_ms,
+                now_ms + self._lease_ms,
                 progress.current if progress else None,
                 progress.total if progress else None,
                 progress.message if progress else "",
+                crashes=attempt.crashes,
             )
         )
 
@@ -153,8 +158,27 @@ class Recorder:
                 attempt.started_ms,
                 error=error,
                 next_attempt_at_ms=self._clock.now_ms() + int(delay_s * 1000),
+                crashes=attempt.crashes,
             )
         )
+
+    def delayed_block(self, attempt: Attempt, number: int, delay_s: float) -> bytes:
+        """Encode the headers of a job that the server holds until an attempt is due.
+
+        Its message id makes a repeat harmless. An attempt that was put off must not pass for a
+        repeat when it is put off again, so the revision of its running record tells them apart.
+        """
+        lane = attempt.lane
+        due = self._names.due(lane.queue, lane.priority, attempt.job_id)
+        due_ms = self._clock.now_ms() + int(delay_s * 1000)
+        known = frames.read_headers(attempt.delivery.headers)
+        extra = [(headers.ATTEMPT, str(number))]
+        if headers.CONTENT_TYPE in known:
+            extra.append((headers.CONTENT_TYPE, known[headers.CONTENT_TYPE]))
+        message_id = f"{attempt.job_id}:{number}"
+        if number == attempt.number:
+            message_id += f":{attempt.revision}"
+        return delayed_block(message_id, attempt.task_name, due, due_ms, extra)
 
     def dead_letter(
         self,

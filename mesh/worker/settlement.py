@@ -16,7 +16,6 @@ import anyio
 from msgspec import Raw
 
 from mesh.client.client import Client
-from mesh.client.messages import delayed_block
 from mesh.clock import Clock
 from mesh.contract import events, headers
 from mesh.contract.events import Event, EventKind
@@ -31,12 +30,14 @@ from mesh.worker.attempt import Attempt
 from mesh.worker.failures import describe
 from mesh.worker.outcomes import (
     AlreadyEnded,
+    Crashed,
     Ended,
     Failed,
     HandBack,
     Lost,
     Outcome,
     Retry,
+    Snoozed,
     Succeeded,
 )
 from mesh.worker.recording import Recorder, record_id
@@ -48,6 +49,7 @@ LONGEST_NAK_S = 5.0
 
 _TRY_AGAIN_S = 1.0
 _RECORD_ROOM = 8192
+_RESULTS = {Retry: "retry", Crashed: "crash", Snoozed: "snooze"}
 
 
 class Settlement:
@@ -162,8 +164,8 @@ class Settlement:
                 await self._succeed(attempt, value)
             case Failed(error):
                 await self._fail(attempt, error)
-            case Retry(error, delay_s):
-                await self._retry(attempt, error, delay_s)
+            case Retry() | Crashed() | Snoozed():
+                await self._put_off(attempt, outcome)
             case HandBack(delay_s, _):
                 await self._hand_back(attempt, delay_s)
             case Ended(state, reason):
@@ -234,29 +236,25 @@ class Settlement:
                 raise
         self._announce(EventKind.DEAD, attempt, f"{error.type}: {error.message}"[:500])
 
-    async def _retry(self, attempt: Attempt, error: ErrorInfo, delay_s: float) -> None:
-        record = self._recorder.waiting(attempt, attempt.number, error, delay_s)
+    async def _put_off(self, attempt: Attempt, outcome: Retry | Crashed | Snoozed) -> None:
+        """Have the job run again after a wait; only a failure has used up its attempt."""
+        spent = attempt.number if isinstance(outcome, Retry) else attempt.number - 1
+        error = None if isinstance(outcome, Snoozed) else outcome.error
+        delay_s = outcome.delay_s
+        record = self._recorder.waiting(attempt, spent, error, delay_s)
         if not await self._write_progress(attempt, record):
             return  # Another worker has the job: say nothing more about it.
-        self._tally(attempt).ran("retry", *_times(attempt))
-        self._announce(EventKind.RETRYING, attempt, f"{error.type}: {error.message}"[:500])
-        if delay_s <= LONGEST_NAK_S:
-            self._link.post(frames.signal(attempt.delivery.reply, nak_after(delay_s)))
-            return
-        await self._reschedule(attempt, delay_s)
-        self._link.post(frames.signal(attempt.delivery.reply, ACK))
+        self._tally(attempt).ran(_RESULTS[type(outcome)], *_times(attempt))
+        if error is not None:
+            self._announce(EventKind.RETRYING, attempt, f"{error.type}: {error.message}"[:500])
+        if delay_s > LONGEST_NAK_S:
+            await self._reschedule(attempt, spent + 1, delay_s)
+        answer = ACK if delay_s > LONGEST_NAK_S else nak_after(delay_s)
+        self._link.post(frames.signal(attempt.delivery.reply, answer))
 
-    async def _reschedule(self, attempt: Attempt, delay_s: float) -> None:
-        """Have the server hold the next attempt; its message id makes a repeat harmless."""
-        lane, number = attempt.lane, attempt.number + 1
-        due = self._names.due(lane.queue, lane.priority, attempt.job_id)
-        due_ms = self._clock.now_ms() + int(delay_s * 1000)
-        known = frames.read_headers(attempt.delivery.headers)
-        extra = [(headers.ATTEMPT, str(number))]
-        if headers.CONTENT_TYPE in known:
-            extra.append((headers.CONTENT_TYPE, known[headers.CONTENT_TYPE]))
-        message_id = f"{attempt.job_id}:{number}"
-        block = delayed_block(message_id, attempt.task_name, due, due_ms, extra)
+    async def _reschedule(self, attempt: Attempt, number: int, delay_s: float) -> None:
+        """Have the server hold the job until its next attempt."""
+        block = self._recorder.delayed_block(attempt, number, delay_s)
         subject = self._names.delayed(attempt.job_id)
         await self._publisher.publish(subject, block, attempt.delivery.data)
 

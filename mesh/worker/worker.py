@@ -157,12 +157,17 @@ class Worker:
             records=client.records,
             payloads=client.payloads,
             clock=self._clock,
+            recorder=recorder,
             worker_id=self.id,
         )
         processes = ProcessPool(self._app_reference, worker.process_pool)
         self._stack.callback(processes.close)
         executor = Executor(
-            self._clock, ThreadPool(worker.concurrency), processes, intake.timeout_of
+            self._clock,
+            ThreadPool(worker.concurrency),
+            processes,
+            intake.timeout_of,
+            max_crashes=worker.max_crashes,
         )
         keeper = LeaseKeeper(client.publisher, client.names, recorder, worker.heartbeat_s)
         consumer = Consumer(

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh.contract.envelope import Retry
-from mesh.policy.retry import wait_before_retry
+from mesh.policy.retry import may_retry, type_name, wait_after_crash, wait_before_retry
 
 NUMBERS = st.floats(0, 1e11)
 RULES = st.builds(
@@ -67,3 +67,40 @@ def test_chance_spreads_a_wait_evenly_around_its_plan(rule: Retry, attempt: int)
     if low is not None and plan is not None and high is not None:
         assert high - plan == pytest.approx(plan - low, rel=1e-6, abs=1e-6)
         assert high - plan == pytest.approx(plan * rule.jitter, rel=1e-6, abs=1e-6)
+
+
+KINDS = ("builtins.Nothing", "ConnectionError", "OSError", "Exception", "BaseException")
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (Retry(), True),
+        (Retry(on=("OSError",)), True),
+        (Retry(on=("ValueError", "ConnectionError")), True),
+        (Retry(on=("ValueError",)), False),
+        (Retry(give_up_on=("ValueError",)), True),
+        (Retry(give_up_on=("OSError",)), False),
+        (Retry(on=("ConnectionError",), give_up_on=("OSError",)), False),
+    ],
+)
+def test_a_rule_picks_its_errors_by_name(rule: Retry, expected: bool) -> None:
+    """An error may be named by its own type or any it derives from; giving up is stronger."""
+    assert may_retry(rule, KINDS) is expected
+
+
+def test_waits_after_crashes_grow_and_end() -> None:
+    """They double from half a second to five, and at the limit there is none."""
+    waits = [wait_after_crash(crashes, 7) for crashes in range(1, 8)]
+
+    assert waits == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0, None]
+
+
+def test_types_are_named_with_their_module() -> None:
+    """Builtins go without one, as in the records of failures."""
+
+    class OwnError(Exception):
+        """An error of these tests."""
+
+    assert type_name(IOError) == "OSError"
+    assert type_name(OwnError) == f"{__name__}.{OwnError.__qualname__}"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mesh.contract.envelope import Retry
 from mesh.contract.lifecycle import Priority
+from mesh.contract.records import ErrorInfo
 from mesh.errors import InvalidNameError, OptionError, TaskDefinitionError
 from mesh.tasks.options import (
     NO_OVERRIDES,
@@ -42,6 +43,12 @@ COMMON: list[tuple[str, Any, str, Any]] = [
     ("retry", False, "retry", Retry(max_retries=0)),
     ("retry", Retry(2, "fixed", 3.0), "retry", Retry(2, "fixed", 3.0)),
     ("retry", Retry(delays_s=[1, 2]), "retry", Retry(delays_s=(1.0, 2.0))),  # type: ignore[arg-type]
+    (
+        "retry",
+        Retry(on=(OSError, "shop.Closed")),
+        "retry",
+        Retry(on=("OSError", "shop.Closed")),
+    ),
     ("tags", ["a", "b"], "tags", ("a", "b")),
     ("tags", (), "tags", ()),
 ]
@@ -63,6 +70,9 @@ BAD: list[tuple[str, Any, str]] = [
     ("retry", "3", "'3' is neither a number of retries"),
     ("retry", None, "None is neither"),
     ("retry", 1.5, "1.5 is neither"),
+    ("retry", Retry(on=(int,)), "<class 'int'> is no type of exceptions"),  # type: ignore[arg-type]
+    ("retry", Retry(give_up_on=OSError), r"got `str` - at `\$.give_up_on`"),  # type: ignore[arg-type]
+    ("retry", Retry(on=("",)), r"length >= 1 - at `\$.on"),
     ("retry", Retry(jitter=2.0), r"Expected `float` <= 1.0 - at `\$.jitter`"),
     ("retry", Retry(backoff="expo"), "Invalid enum value 'expo'"),  # type: ignore[arg-type]
     ("tags", "urgent", "Expected `array`, got `str`"),
@@ -200,3 +210,39 @@ def test_a_pool_that_does_not_suit_the_function_is_refused() -> None:
         pool_of("async", is_async=False)
     with pytest.raises(OptionError, match="'gpu' is not one of async, thread, process"):
         pool_of("gpu", is_async=False)
+
+
+def test_a_policy_stays_with_its_task() -> None:
+    """A function in the place of a rule is kept as it is."""
+
+    def policy(attempt: int, error: ErrorInfo) -> int:
+        return attempt + len(error.notes)
+
+    options = task_options({"retry": policy, "queue": "mail"}, Pool.THREAD)
+
+    assert (options.policy, options.retry, options.queue) == (policy, None, "mail")
+
+
+async def _slow_policy(_attempt: int, _error: ErrorInfo) -> int:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (Retry, r"did you mean Retry\(\.\.\.\)"),
+        (OSError, r"did you mean Retry\(on="),
+        (_slow_policy, "is async"),
+        (lambda: 1, "must take two arguments"),
+    ],
+)
+def test_what_cannot_be_a_policy_is_refused(policy: Any, words: str) -> None:
+    """Classes, coroutine functions and functions of other shapes are named as what they are."""
+    with pytest.raises(OptionError, match=words):
+        task_options({"retry": policy}, Pool.ASYNC)
+
+
+def test_a_policy_cannot_travel_with_a_call() -> None:
+    """A call is told that a function belongs to the task."""
+    with pytest.raises(OptionError, match="cannot travel; give it to the task"):
+        call_options(cast("CallKeywords", {"retry": max}))
