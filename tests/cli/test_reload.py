@@ -57,15 +57,13 @@ def test_the_folder_of_the_app_is_watched_too(
 ) -> None:
     """A file's folder or a package's folder is watched beside the working directory."""
     here, there = tmp_path / "here", tmp_path / "there"
-    (there / "shop").mkdir(parents=True)
-    (there / "shop" / "__init__.py").touch()
+    (there / "watched_shop").mkdir(parents=True)
+    (there / "watched_shop" / "__init__.py").touch()
     (here / "inside").mkdir(parents=True)
     monkeypatch.chdir(here)
     monkeypatch.setattr(sys, "path", [*sys.path, str(there)])
 
-    monkeypatch.delitem(sys.modules, "shop", raising=False)
-
     assert watched_folders("inside/app.py:app") == [here]
     assert watched_folders(f"{there}/app.py") == [here, there]
-    assert watched_folders("shop.jobs:app") == [here, there / "shop"]
+    assert watched_folders("watched_shop.jobs:app") == [here, there / "watched_shop"]
     assert watched_folders("nosuch:app") == [here]
