@@ -125,17 +125,13 @@ class Records:
                 last = status
                 await hint.wait(RECHECK_S)
 
-    async def finish(
-        self, job_id: str, record: ResultRecord, ttl_s: float | None = None
-    ) -> bool:
+    async def finish(self, job_id: str, record: ResultRecord) -> bool:
         """Write the terminal record if there is none; say whether this one is it."""
         pairs = [
             (headers.EXPECTED_LAST, "0"),
             (headers.STATE, record.state),
             (headers.TASK, record.task),
         ]
-        if ttl_s is not None:
-            pairs.append((headers.TTL, f"{max(1, int(ttl_s))}s"))
         block = frames.header_block(pairs)
         try:
             await self.publisher.publish(

@@ -14,14 +14,11 @@ from mesh.contract.records import Moment, Number
 class EventKind(StrEnum):
     """What happened to a job; the kind is a token of the event's subject."""
 
+    # The server emits enqueued and finished itself, when it stores a job or a result.
     ENQUEUED = "enqueued"
     RETRYING = "retrying"
     DEAD = "dead"
     FINISHED = "finished"
-
-
-REPUBLISHED: frozenset[EventKind] = frozenset({EventKind.ENQUEUED, EventKind.FINISHED})
-"""Kinds the server emits by itself when it stores a job or a result: headers, no body."""
 
 
 class Event(Struct, frozen=True, omit_defaults=True):

@@ -70,8 +70,3 @@ MOVES: dict[State, tuple[State, ...]] = {
     State.EXPIRED: (),
 }
 """From each state, the states a job may move to. A short job goes from pending to its end."""
-
-
-def may_move(start: State, end: State) -> bool:
-    """Whether a job in ``start`` may move to ``end``."""
-    return end in MOVES[start]
