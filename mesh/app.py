@@ -136,7 +136,7 @@ class Mesh:
             pool: ``async``, ``thread`` or ``process``; None: async functions in the loop, plain
                 ones in a thread.
             **keywords: ``queue, priority, timeout, retry, result_ttl, failure_ttl, expires,
-                tags``.
+                tags, exclusive``.
 
         Raises:
             TaskDefinitionError: The function cannot be a task.

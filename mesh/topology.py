@@ -49,6 +49,7 @@ class Topology:
             self._dead(),
             self._results(),
             self._progress(),
+            self._bucket(self.names.control_bucket),
             self._objects(self.names.payloads_bucket, 0),
             self._objects(self.names.outputs_bucket, longest_ttl_s(settings)),
         ]

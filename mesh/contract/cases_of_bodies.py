@@ -322,4 +322,17 @@ RECORDS: tuple[Case, ...] = (
         },
     ),
     _record("dead_letter", "no error", '{"job_id":"a",' + _LANE + "}", error="bad-shape"),
+    _record(
+        "lane_trust",
+        "a server that was started over a full queue",
+        '{"epoch":"2030-01-01T00:00:00Z NABC","until_sequence":90}',
+        {"epoch": "2030-01-01T00:00:00Z NABC", "until_sequence": 90},
+    ),
+    _record(
+        "lane_trust",
+        "nothing to be asked about",
+        '{"epoch":"2030-01-01T00:00:00Z NABC"}',
+        {"epoch": "2030-01-01T00:00:00Z NABC"},
+    ),
+    _record("lane_trust", "no epoch", '{"until_sequence":90}', error="bad-shape"),
 )

@@ -56,6 +56,18 @@ SUBJECTS: tuple[Case, ...] = (
         "all jobs of a lane", "lane", "mesh.jobs.email.high.*", queue="email", priority="high"
     ),
     _built("all signals", "cancel_signals", "mesh.control.cancel.*"),
+    _built(
+        "all elections",
+        "elections",
+        "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.MESH_JOBS.*",
+    ),
+    _built(
+        "what is noted about a lane's server",
+        "lane_trust",
+        "$KV.mesh-control.trust.email-high",
+        queue="email",
+        priority="high",
+    ),
     _built("what stands before a result", "results_prefix", "$KV.mesh-results."),
     _built("what stands before a running record", "progress_prefix", "$KV.mesh-progress."),
     _built("the job stream", "jobs_stream", "MESH_JOBS"),
@@ -68,6 +80,7 @@ SUBJECTS: tuple[Case, ...] = (
     _built("the stream of events", "events_stream", "MESH_EVENTS"),
     _built("the stream of dead letters", "dead_stream", "MESH_DEAD"),
     _built("the bucket of results", "results_bucket", "mesh-results"),
+    _built("the bucket of what workers note", "control_bucket", "mesh-control"),
     _built("the bucket of running records", "progress_bucket", "mesh-progress"),
     _built("the bucket of large arguments", "payloads_bucket", "mesh-payloads"),
     _built("the bucket of large results", "outputs_bucket", "mesh-outputs"),

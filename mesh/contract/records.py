@@ -158,7 +158,27 @@ class DeadLetter(Struct, frozen=True, omit_defaults=True):
     v: Version = 1
 
 
+class LaneTrust(Struct, frozen=True, omit_defaults=True):
+    """Up to where the deliveries of a lane may be repeats that the server takes for new ones.
+
+    A server that was killed has forgotten what it delivered just before, and delivers it again
+    as if for the first time. Workers note whom they pull from, so that the next worker sees
+    that it has changed.
+
+    Attributes:
+        epoch: Names the lane's consumer and the server that leads it, as of its last start.
+        until_sequence: Jobs up to this sequence of the job stream were there before that
+            server started or was elected: whoever takes one asks the records first.
+        v: The version of this format.
+    """
+
+    epoch: str
+    until_sequence: Number = 0
+    v: Version = 1
+
+
 encode = msgspec.json.Encoder().encode
 read_result = msgspec.json.Decoder(ResultRecord).decode
 read_progress = msgspec.json.Decoder(ProgressRecord).decode
 read_dead_letter = msgspec.json.Decoder(DeadLetter).decode
+read_lane_trust = msgspec.json.Decoder(LaneTrust).decode

@@ -44,8 +44,10 @@ class Names:
 
     __slots__ = (
         "cancel_signals",
+        "control_bucket",
         "dead_stream",
         "delayed_stream",
+        "elections",
         "events_stream",
         "jobs_stream",
         "namespace",
@@ -68,9 +70,11 @@ class Names:
         self.progress_bucket = f"{namespace}-progress"
         self.payloads_bucket = f"{namespace}-payloads"
         self.outputs_bucket = f"{namespace}-outputs"
+        self.control_bucket = f"{namespace}-control"
         self.results_prefix = f"$KV.{self.results_bucket}."
         self.progress_prefix = f"$KV.{self.progress_bucket}."
         self.cancel_signals = f"{namespace}.control.cancel.*"
+        self.elections = f"$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.{self.jobs_stream}.*"
 
     def job(self, queue: str, priority: str, job_id: str) -> str:
         """Where a job is published; the last token is its id."""
@@ -111,6 +115,10 @@ class Names:
     def progress(self, job_id: str) -> str:
         """The key of a job's running record, as a subject."""
         return self.progress_prefix + job_id
+
+    def lane_trust(self, queue: str, priority: str) -> str:
+        """The key of what is noted about a lane's server, as a subject."""
+        return f"$KV.{self.control_bucket}.trust.{consumer_name(queue, priority)}"
 
     def cancel_signal(self, job_id: str) -> str:
         """Where live workers are told that a job was cancelled (core NATS)."""

@@ -16,6 +16,7 @@ _EVENTS = "<NS>_EVENTS"
 _DEAD = "<NS>_DEAD"
 _RESULTS = "KV_<ns>-results"
 _PROGRESS = "KV_<ns>-progress"
+_CONTROL = "KV_<ns>-control"
 _OBJECTS = "OBJ_<bucket>"
 _UNTIL_DONE = "work queue: each job stays until it has ended"
 
@@ -132,6 +133,16 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         "subject",
+        "$KV.<ns>-control.trust.<queue>-<priority>",
+        "workers, when they begin to pull and when the server has changed",
+        "workers",
+        _CONTROL,
+        "limits: as the bucket",
+        "lane-trust-subject",
+        "Names.lane_trust",
+    ),
+    Row(
+        "subject",
         "$O.<bucket>.C.<chunks_id>",
         "producers and workers, with values too large for a message",
         "workers; whoever wants the result",
@@ -172,6 +183,13 @@ TABLE: tuple[Row, ...] = (
         "Names.lane",
     ),
     _filter("<ns>.control.cancel.*", "workers", "-", "cancel-filter", "Names.cancel_signals"),
+    _filter(
+        "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.<NS>_JOBS.*",
+        "workers",
+        "-",
+        "elections-filter",
+        "Names.elections",
+    ),
     _filter(
         "$KV.<ns>-results.",
         "workers: what stands before the job id",
@@ -272,6 +290,16 @@ TABLE: tuple[Row, ...] = (
         "limits: 7 days",
         "progress-bucket",
         "Names.progress_bucket",
+    ),
+    Row(
+        "bucket",
+        "<ns>-control",
+        "workers",
+        "workers",
+        _CONTROL,
+        "limits: no age",
+        "control-bucket",
+        "Names.control_bucket",
     ),
     Row(
         "bucket",

@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 _QUIET_S = 0.01
 
+UNTRUSTED = 1 << 62
+"""A sequence no stream reaches: no delivery at all is believed to be new."""
+
 WEIGHTS = {"critical": 30, "high": 10, "normal": 3, "low": 1}
 """Share of the slots each priority gets while all of them have jobs waiting."""
 
@@ -32,6 +35,8 @@ class Lane(Generic[T]):
         backlog: Jobs the server still held for this lane when it last sent one.
         line: Jobs that came and wait for a slot, with the time each came.
         turn: Where it stands in the order of starts; the lane with the lowest starts next.
+        untrusted_until: Jobs up to this sequence may have been delivered before, whatever the
+            server says; 0: it can be believed.
     """
 
     __slots__ = (
@@ -43,6 +48,7 @@ class Lane(Generic[T]):
         "priority",
         "queue",
         "turn",
+        "untrusted_until",
         "weight",
     )
 
@@ -53,6 +59,7 @@ class Lane(Generic[T]):
     priority: str
     queue: str
     turn: float
+    untrusted_until: int
     weight: int
 
     def __init__(self, queue: str, priority: str, weight: int) -> None:
@@ -64,6 +71,7 @@ class Lane(Generic[T]):
         self.backlog = 0
         self.line = deque()
         self.turn = 0.0
+        self.untrusted_until = 0
         self._pulls: deque[tuple[int, float]] = deque()
 
     def ask(self, batch: int, now: float, deadline: float) -> None:
@@ -96,6 +104,13 @@ class Lane(Generic[T]):
             self._pulls.popleft()
         if not self._pulls:
             self.asked = 0
+
+    def is_past_doubt(self, sequence: int) -> bool:
+        """Whether a first delivery is surely one; so are those after it: they come in order."""
+        if sequence <= self.untrusted_until:
+            return False
+        self.untrusted_until = 0
+        return True
 
     def is_quiet(self, now: float) -> bool:
         """Whether the server was asked a while ago and still has no job to send."""

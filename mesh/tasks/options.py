@@ -48,6 +48,7 @@ class TaskOptions(Struct, frozen=True):
     pool: Pool = Pool.ASYNC
     policy: RetryPolicy | None = None
     tags: tuple[str, ...] = ()
+    exclusive: bool = False
 
 
 class CallOptions(Struct, frozen=True):
@@ -80,9 +81,10 @@ class _SharedOptions(TypedDict, total=False):
 
 
 class CommonOptions(_SharedOptions, total=False):
-    """Keywords of ``@app.task(...)``: those of calls, and policies, which cannot travel."""
+    """Keywords of ``@app.task(...)``: those of calls, and what only the task itself can say."""
 
     retry: Retry | int | bool | RetryPolicy
+    exclusive: bool
 
 
 class CallKeywords(_SharedOptions, total=False):
@@ -227,6 +229,13 @@ def _instant(eta: object) -> int:
     return (eta - _EPOCH) // _MILLISECOND
 
 
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        message = f"{value!r} is neither True nor False"
+        raise ValueError(message)  # noqa: TRY004 - options are refused with ValueError
+    return value
+
+
 def _tags(tags: object) -> tuple[str, ...]:
     return msgspec.convert(tags, tuple[str, ...])
 
@@ -248,5 +257,6 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "eta": ("eta_ms", _instant),
     "job_id": ("job_id", check_job_id),
     "meta": ("meta", _meta),
+    "exclusive": ("exclusive", _flag),
 }
 """For each option the field it fills and what reads it."""

@@ -83,12 +83,14 @@ class WorkerMetrics(Collector):
     """What a worker counts; a collector of the registry it is given.
 
     Attributes:
-        fenced: Results refused because the job had ended already.
+        fenced: Outcomes refused: the job had ended already, or was another worker's.
+        taken_over: Jobs taken over from a worker that died, froze or was cut off.
         running: Says how many jobs run now; set by the worker.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.fenced = 0
+        self.taken_over = 0
         self.running: Callable[[], int] = _none
         self._tallies: dict[tuple[str, str], TaskTally] = {}
         registry.register(self)
@@ -106,7 +108,7 @@ class WorkerMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Turn the tallies into samples."""
-        finished, attempts, duration, wait, running, fenced = _families()
+        finished, attempts, duration, wait, running, fenced, taken_over = _families()
         for labels, tally in list(self._tallies.items()):
             for outcome, count in list(tally.finished.items()):
                 finished.add_metric((*labels, outcome), count)
@@ -116,7 +118,8 @@ class WorkerMetrics(Collector):
             wait.add_metric(labels, tally.wait.buckets(), tally.wait.total_s)
         running.add_metric((), self.running())
         fenced.add_metric((), self.fenced)
-        yield from (finished, attempts, duration, wait, running, fenced)
+        taken_over.add_metric((), self.taken_over)
+        yield from (finished, attempts, duration, wait, running, fenced, taken_over)
 
 
 def _families() -> tuple[
@@ -125,6 +128,7 @@ def _families() -> tuple[
     HistogramMetricFamily,
     HistogramMetricFamily,
     GaugeMetricFamily,
+    CounterMetricFamily,
     CounterMetricFamily,
 ]:
     by_task = ("queue", "task")
@@ -145,7 +149,12 @@ def _families() -> tuple[
         ),
         GaugeMetricFamily("mesh_jobs_running", "Jobs that run now."),
         CounterMetricFamily(
-            "mesh_results_fenced", "Results refused because the job had ended already."
+            "mesh_results_fenced",
+            "Outcomes refused: the job had ended already, or was another worker's.",
+        ),
+        CounterMetricFamily(
+            "mesh_jobs_taken_over",
+            "Jobs taken over from a worker that died, froze or was cut off.",
         ),
     )
 

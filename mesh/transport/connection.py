@@ -117,6 +117,11 @@ class Connection:
         """Whether the server can be reached right now."""
         return self.link.is_connected
 
+    @property
+    def server_id(self) -> str:
+        """The id that the server chose when it started; another one after each restart."""
+        return self.link.server_id
+
     async def _check_server(self) -> None:
         version = self.link.connected_server_version
         if (version.major, version.minor) < OLDEST_SERVER:

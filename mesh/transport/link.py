@@ -40,6 +40,11 @@ class Link(Client):
         self._taps: dict[int, str] = {}
         self._tap_numbers = itertools.count(_FIRST_TAP)
 
+    @property
+    def server_id(self) -> str:
+        """The id of the server, as it introduced itself."""
+        return str(self._server_info.get("server_id", ""))
+
     async def listen(self, subject: str, handler: Handler) -> Subscription:
         """Subscribe a plain function; it is called from the read loop, in order of arrival."""
         subscription = await self.subscribe(subject)

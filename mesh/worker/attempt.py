@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
 from typing import Any
 
 from msgspec import Raw
@@ -43,14 +44,19 @@ class Attempt:
         revision: Revision of the running record; 0 if there is none.
         holds_slot: Whether it takes up one of the worker's slots.
         has_record: Whether a running record was ever written.
-        writing: The write of the running record that is on its way, if any.
+        writing: The write of the running record that is on its way, if any; the heartbeat's
+            thread writes.
         record_due_s: When the running record is next written, on the loop's clock.
+        confirmed_s: Until when at least the job was surely this worker's, on the loop's clock;
+            its lease lasts from then.
+        is_settling: Whether it has ended: its lease is renewed no more.
     """
 
     __slots__ = (
         "_context",
         "args",
         "arrived_s",
+        "confirmed_s",
         "coroutine",
         "crashes",
         "deadline_s",
@@ -62,6 +68,7 @@ class Attempt:
         "has_news",
         "has_record",
         "holds_slot",
+        "is_settling",
         "job_id",
         "kwargs",
         "lane",
@@ -99,6 +106,7 @@ class Attempt:
         self.lane = lane
         self.job_id = job_id
         self.arrived_s = arrived_s
+        self.confirmed_s = arrived_s
         self.number = 1
         self.crashes = 0
         self.worker_id = ""
@@ -113,7 +121,8 @@ class Attempt:
         self.has_news = False
         self.has_record = False
         self.holds_slot = False
-        self.writing: asyncio.Future[None] | None = None
+        self.is_settling = False
+        self.writing: Future[None] | None = None
         self.record_due_s = 0.0
 
     @property
@@ -140,6 +149,11 @@ class Attempt:
         return hasattr(self, "args")
 
     @property
+    def is_exclusive(self) -> bool:
+        """Whether its task asks that no other attempt ever runs beside it."""
+        return hasattr(self, "definition") and self.definition.options.exclusive
+
+    @property
     def task_name(self) -> str:
         """The task's name, or nothing if the body could not be read."""
         return self.envelope.task if hasattr(self, "envelope") else ""
@@ -150,6 +164,12 @@ class Attempt:
         if hasattr(self, "envelope") and self.envelope.enqueued_at_ms:
             return self.envelope.enqueued_at_ms
         return self.delivery.stored_at_ms
+
+    async def written(self) -> None:
+        """Wait until no write of the running record is on its way."""
+        writing = self.writing  # The other thread may clear it at any moment.
+        if writing is not None:
+            await asyncio.wrap_future(writing)
 
     def report(self, progress: Progress) -> None:
         """Take in what the task says of its progress; the newest wins."""

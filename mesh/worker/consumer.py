@@ -18,11 +18,12 @@ from mesh.transport.puller import NAK, PULL_EXPIRES_S, Delivery, Puller, nak_aft
 from mesh.worker.attempt import Attempt
 from mesh.worker.executor import Executor
 from mesh.worker.intake import Intake
-from mesh.worker.lease import TICK_S, LeaseKeeper
 from mesh.worker.settlement import Settlement
+from mesh.worker.trust import Trust
 
 log = logging.getLogger("mesh.worker")
 
+TICK_S = 0.1
 _PULL_SOON_S = 0.002
 _LONGEST_WAIT_FOR_SLOT_S = 1.0
 _PULL_GRACE_S = 1.0
@@ -49,7 +50,7 @@ class Consumer:
         feeds: Sequence[Feed[Attempt]],
         intake: Intake,
         executor: Executor,
-        keeper: LeaseKeeper,
+        trust: Trust,
     ) -> None:
         self.in_hand: dict[str, Attempt] = {}
         self._client = client
@@ -59,7 +60,7 @@ class Consumer:
         self._most_in_hand = sum(feed.slots for feed in feeds) + _MOST_SETTLING
         self._intake = intake
         self._executor = executor
-        self._keeper = keeper
+        self._trust = trust
         self._loop = asyncio.get_running_loop()
         self._pullers: dict[int, Puller] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -71,7 +72,12 @@ class Consumer:
         self.settlement: Settlement
 
     async def start(self) -> None:
-        """Open the lanes and ask for the first jobs."""
+        """Open the lanes and ask for the first jobs.
+
+        Raises:
+            NotProvisionedError: A bucket does not exist.
+        """
+        await self._trust.start()
         await self._link.listen(self._names.cancel_signals, self._on_cancel)
         for feed in self._feeds:
             for lane in feed.lanes:
@@ -109,6 +115,7 @@ class Consumer:
         for timer in (self._timer, self._ticker):
             if timer is not None:
                 timer.cancel()
+        await self._trust.stop()
         return left
 
     def attempts(self) -> list[Attempt]:
@@ -251,9 +258,11 @@ class Consumer:
                 self._pullers[id(lane)].ask(batch)
 
     def _tick(self) -> None:
-        """Look after leases, timeouts, lost pulls and jobs that wait too long for a slot."""
+        """Look after timeouts, lost pulls and jobs that wait too long for a slot."""
         now = self._loop.time()
-        self._keeper.tick(self.in_hand.values())
+        for attempt in self.in_hand.values():
+            if attempt.started_ms and not attempt.finished_ms and now >= attempt.deadline_s:
+                attempt.stop("timeout")
         for feed in self._feeds:
             for lane in feed.lanes:
                 lane.expire(now)

@@ -1,7 +1,8 @@
 """Signs of life for the jobs in hand: from a thread with its own loop and connection.
 
 User code that blocks the worker's event loop cannot stop them, so a long job is not given to
-another worker while this one lives. The same thread notices when the loop is blocked.
+another worker while this one lives. The same thread renews the leases of the running jobs and
+notices when the loop is blocked.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ import logging
 import threading
 from collections.abc import Callable
 
+from mesh.client.client import Client
 from mesh.clock import SYSTEM_CLOCK
 from mesh.settings.model import Settings
 from mesh.transport import frames
 from mesh.transport.connection import Connection
 from mesh.transport.puller import IN_PROGRESS
 from mesh.worker.attempt import Attempt
+from mesh.worker.fence import Fence
+from mesh.worker.lease import TICK_S, LeaseKeeper
+from mesh.worker.recording import Recorder
 from mesh.worker.stalls import LOOK_EVERY_S, LoopWatch
 
 log = logging.getLogger("mesh.worker")
@@ -33,19 +38,28 @@ class Heartbeat:
 
     Args:
         settings: Where the server is and how often to tell it.
+        recorder: Encodes the running records.
         in_hand: Returns the attempts in hand; called from this thread.
         name: The connection's name.
     """
 
     def __init__(
-        self, settings: Settings, in_hand: Callable[[], list[Attempt]], name: str
+        self,
+        settings: Settings,
+        recorder: Recorder,
+        in_hand: Callable[[], list[Attempt]],
+        name: str,
     ) -> None:
         self._settings = settings
+        self._recorder = recorder
         self._in_hand = in_hand
         self._connection_name = name
+        self._lease_s = settings.worker.ack_wait_s
+        self._every_s = settings.worker.heartbeat_s
         self._watch = LoopWatch(in_hand, SYSTEM_CLOCK)
         self._thread = threading.Thread(target=self._main, name="mesh-heartbeat", daemon=True)
         self._ready = threading.Event()
+        self._jobs_loop = asyncio.get_running_loop()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._error: BaseException | None = None
@@ -70,38 +84,63 @@ class Heartbeat:
 
     def _main(self) -> None:
         try:
-            asyncio.run(self._beat())
+            asyncio.run(self._live())
         except BaseException as error:
             self._error = error
-            log.debug("the heartbeat ended", exc_info=error)
+            if self._ready.is_set():
+                log.exception("the heartbeat ended: running jobs may be given to others")
         finally:
             self._ready.set()
 
-    async def _beat(self) -> None:
+    async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        connection = Connection(self._settings, self._connection_name)
-        await connection.open()
+        client = Client(self._settings, self._connection_name)
+        await client.open()
+        fence = Fence(client.records, client.names, self._recorder.worker_id)
+        keeper = LeaseKeeper(
+            fence,
+            self._recorder,
+            heartbeat_s=self._every_s,
+            lease_s=self._lease_s,
+            on_lost=self._tell_lost,
+        )
         self._ready.set()
-        every_s = self._settings.worker.heartbeat_s
-        next_s = self._loop.time()
         try:
-            while not self._stopping.is_set():
-                self._watch.look()
-                if self._loop.time() >= next_s:
-                    self._tell(connection, every_s)
-                    next_s = self._loop.time() + every_s
-                wait_s = min(LOOK_EVERY_S, next_s - self._loop.time())
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), wait_s)
+            await self._beat(client.connection, keeper, self._stopping)
         finally:
-            await connection.close()
+            await keeper.close()
+            await client.close()
 
-    def _tell(self, connection: Connection, every_s: float) -> None:
+    async def _beat(
+        self, connection: Connection, keeper: LeaseKeeper, stopping: asyncio.Event
+    ) -> None:
+        # All loops of a process share one monotonic clock.
+        now = asyncio.get_running_loop().time
+        look_s = tell_s = now()
+        while not stopping.is_set():
+            keeper.tick(self._in_hand())
+            if now() >= look_s:
+                self._watch.look()
+                look_s = now() + LOOK_EVERY_S
+            if now() >= tell_s:
+                tell_s = now() + self._every_s
+                self._tell(connection, now())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), TICK_S)
+
+    def _tell(self, connection: Connection, now: float) -> None:
         if not connection.is_connected:
             return
-        # All loops of a process share one monotonic clock.
-        settled_before = asyncio.get_running_loop().time() - every_s
+        settled_before = now - self._every_s
         for attempt in self._in_hand():
-            if attempt.arrived_s < settled_before:
-                connection.link.post(frames.signal(attempt.delivery.reply, IN_PROGRESS))
+            if attempt.arrived_s >= settled_before or attempt.stop_reason == "lost":
+                continue
+            connection.link.post(frames.signal(attempt.delivery.reply, IN_PROGRESS))
+            if not attempt.has_record and now - attempt.confirmed_s < self._lease_s:
+                # Its ack wait starts anew, so nobody else is given it before that is over.
+                attempt.confirmed_s = now
+
+    def _tell_lost(self, attempt: Attempt) -> None:
+        with contextlib.suppress(RuntimeError):  # The loop is closed: nothing runs any more.
+            self._jobs_loop.call_soon_threadsafe(attempt.stop, "lost")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import msgspec
@@ -10,7 +11,7 @@ from msgspec import Raw
 from mesh.client.messages import unpack_arguments
 from mesh.client.records import Records
 from mesh.clock import Clock
-from mesh.contract import envelope, headers, records
+from mesh.contract import envelope, headers
 from mesh.contract.envelope import PayloadRef, Retry
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ProgressRecord
@@ -26,16 +27,18 @@ from mesh.errors import (
 from mesh.identifiers import check_job_id
 from mesh.settings.model import Settings
 from mesh.tasks.registry import Registry
+from mesh.telemetry.metrics import WorkerMetrics
 from mesh.transport import frames
-from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
 from mesh.transport.payloads import Payloads
 from mesh.worker.attempt import Attempt
 from mesh.worker.failures import crash_loop, describe
+from mesh.worker.fence import Fence
 from mesh.worker.outcomes import AlreadyEnded, Ended, Failed, HandBack, Lost, Outcome
 from mesh.worker.recording import Recorder
 
 _CONTENT_TYPE = headers.CONTENT_TYPE.encode()
 _ATTEMPT = headers.ATTEMPT.encode()
+_SCHEDULER = headers.SCHEDULER.encode()
 _ATTEMPT_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _LONGEST_HAND_BACK_S = 10.0
 _SHORTEST_HAND_BACK_S = 0.5
@@ -53,6 +56,8 @@ class Intake:
         payloads: Payloads,
         clock: Clock,
         recorder: Recorder,
+        fence: Fence,
+        metrics: WorkerMetrics,
         worker_id: str,
     ) -> None:
         defaults = settings.job_defaults
@@ -62,8 +67,10 @@ class Intake:
         self._clock = clock
         self._worker_id = worker_id
         self._recorder = recorder
-        self._names = Names(settings.namespace)
-        self._bucket = self._names.payloads_bucket
+        self._fence = fence
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._bucket = Names(settings.namespace).payloads_bucket
         self._max_crashes = settings.worker.max_crashes
         self._grace_ms = int(settings.worker.unknown_task_grace_s * 1000)
         self._timeout_s = defaults.timeout_s
@@ -76,9 +83,16 @@ class Intake:
         )
 
     def is_plain(self, attempt: Attempt) -> bool:
-        """Whether the delivery itself says all there is to know: most do."""
+        """Whether the delivery itself says all there is to know: most do.
+
+        One that was held until it was due does not: the stream may take it over twice.
+        """
         delivery = attempt.delivery
-        return delivery.is_first and _ATTEMPT not in delivery.headers
+        block = delivery.headers
+        if not delivery.is_first or _ATTEMPT in block or _SCHEDULER in block:
+            return False
+        lane = attempt.lane
+        return not lane.untrusted_until or lane.is_past_doubt(delivery.sequence)
 
     def read(self, attempt: Attempt) -> Outcome | None:
         """Decode a delivery; None: it can run, or ``take`` must fetch its arguments."""
@@ -98,8 +112,9 @@ class Intake:
         Raises:
             BrokerError: A record or the arguments could not be fetched.
         """
-        is_plain = self.is_plain(attempt)
-        if not is_plain:
+        is_read = hasattr(attempt, "envelope")
+        must_claim = not is_read or attempt.is_exclusive
+        if must_claim:
             try:
                 ended = await self._recall(attempt)
             except UnreadableRecordError as error:
@@ -108,8 +123,9 @@ class Intake:
                 return Failed(describe(error, with_traceback=False))
             if ended is not None:
                 return ended
-        ended = self.read(attempt) or await self._fetch_arguments(attempt)
-        if ended is not None or is_plain:
+        ended = None if is_read else self.read(attempt)
+        ended = ended or await self._complete_arguments(attempt)
+        if ended is not None or not must_claim:
             return ended
         return await self._claim(attempt)
 
@@ -148,6 +164,7 @@ class Intake:
         if not is_elsewhere:
             return None  # This worker lives: it could not say what became of the job.
         attempt.crashes += 1
+        self._metrics.taken_over += 1
         if attempt.crashes < self._max_crashes:
             return None
         self.read(attempt)  # For the dead letter, which names the task.
@@ -157,25 +174,15 @@ class Intake:
     async def _claim(self, attempt: Attempt) -> Outcome | None:
         """Write the running record before the task starts, so that a crash leaves its trace.
 
-        Only jobs that come again are worth it: one that kills its worker at once would else
-        come again for ever, for how often the server says it was delivered is only a hint.
+        Only exclusive jobs and those that come again are worth it: one that kills its worker at
+        once would else come again for ever, for how often the server says it was delivered is
+        only a hint.
         """
-        block = frames.header_block([(headers.EXPECTED_LAST, str(attempt.revision))])
-        subject = self._names.progress(attempt.job_id)
-        body = self._recorder.running(attempt)
-        try:
-            receipt = await self._records.publisher.publish(subject, block, body)
-        except ApiError as fault:
-            if fault.err_code != WRONG_LAST_SEQUENCE:
-                raise
-            # Perhaps it was stored at the first try, whose answer was lost.
-            found = await self._records.progress(attempt.job_id)
-            if found is None or records.encode(found[0]) != body:
-                return Lost()
-            attempt.revision = found[1]
-        else:
-            attempt.revision = receipt.sequence
+        claimed_s = self._loop.time()
+        if not await self._fence.write(attempt, self._recorder.running(attempt)):
+            return Lost()
         attempt.has_record = True
+        attempt.confirmed_s = claimed_s
         return None
 
     def _read(self, attempt: Attempt) -> Outcome | None:
@@ -184,10 +191,10 @@ class Intake:
             body = envelope.decode(attempt.delivery.data, _content_type(attempt))
             attempt.envelope = body
             definition = attempt.definition = self._tasks.get(body.task)
-            if body.args_ref is None:
-                self._decode_arguments(attempt, body.args, body.kwargs)
-            else:
+            if body.args_ref is not None:
                 self._check_bucket(body.args_ref)
+            elif not definition.options.exclusive:  # Its claim comes first, in `take`.
+                self._decode_arguments(attempt, body.args, body.kwargs)
         except UnknownTaskError as error:
             return self._unknown(attempt, error)
         except (MalformedJobError, InvalidNameError, ArgumentsError) as error:
@@ -212,13 +219,17 @@ class Intake:
         left_s = (self._grace_ms - waited_ms) / 1000
         return HandBack(min(delay_s, _LONGEST_HAND_BACK_S, left_s), str(error))
 
-    async def _fetch_arguments(self, attempt: Attempt) -> Outcome | None:
-        """Fetch arguments that were too large for the message."""
-        ref = attempt.envelope.args_ref
-        if ref is None:
+    async def _complete_arguments(self, attempt: Attempt) -> Outcome | None:
+        """Decode the arguments if that is still to be done; fetch those that are large."""
+        if attempt.is_read:
             return None
+        body = attempt.envelope
         try:
-            self._decode_arguments(attempt, *unpack_arguments(await self._payloads.get(ref)))
+            if body.args_ref is None:
+                args, kwargs = body.args, body.kwargs
+            else:
+                args, kwargs = unpack_arguments(await self._payloads.get(body.args_ref))
+            self._decode_arguments(attempt, args, kwargs)
         except (ArgumentsError, PayloadMissingError, msgspec.DecodeError) as error:
             return Failed(describe(error, with_traceback=False))
         return None

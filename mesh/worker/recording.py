@@ -25,12 +25,16 @@ _LONGEST_DEAD_HEADER = 60_000
 
 
 class Recorder:
-    """Encodes the records of one worker's attempts."""
+    """Encodes the records of one worker's attempts.
+
+    Attributes:
+        worker_id: The worker, as its records name it.
+    """
 
     def __init__(self, settings: Settings, worker_id: str, clock: Clock) -> None:
         defaults = settings.job_defaults
         self._names = Names(settings.namespace)
-        self._worker_id = worker_id
+        self.worker_id = worker_id
         self._clock = clock
         self._result_ttl_s = defaults.result_ttl_s
         self._failure_ttl_s = defaults.failure_ttl_s
@@ -50,7 +54,7 @@ class Recorder:
                 value,
                 None,
                 attempt.number,
-                self._worker_id,
+                self.worker_id,
                 attempt.enqueued_at_ms,
                 attempt.started_ms,
                 attempt.finished_ms,
@@ -76,7 +80,7 @@ class Recorder:
                 _NULL,
                 error,
                 attempt.number,
-                self._worker_id,
+                self.worker_id,
                 attempt.enqueued_at_ms,
                 attempt.started_ms,
                 attempt.finished_ms or self._clock.now_ms(),
@@ -126,7 +130,7 @@ class Recorder:
                 attempt.lane.queue,
                 attempt.lane.priority,
                 attempt.number,
-                self._worker_id,
+                self.worker_id,
                 attempt.started_ms or now_ms,
                 now_ms + self._lease_ms,
                 progress.current if progress else None,
@@ -154,7 +158,7 @@ class Recorder:
                 attempt.lane.queue,
                 attempt.lane.priority,
                 spent,
-                self._worker_id,
+                self.worker_id,
                 attempt.started_ms,
                 error=error,
                 next_attempt_at_ms=self._clock.now_ms() + int(delay_s * 1000),
@@ -202,7 +206,7 @@ class Recorder:
             attempt.task_name,
             error,
             attempt.number,
-            self._worker_id,
+            self.worker_id,
             attempt.enqueued_at_ms,
             self._clock.now_ms(),
             body_ref,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable
 from typing import assert_never
 
@@ -17,17 +16,18 @@ from msgspec import Raw
 
 from mesh.client.client import Client
 from mesh.clock import Clock
-from mesh.contract import events, headers
+from mesh.contract import events
 from mesh.contract.events import Event, EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo
 from mesh.errors import BrokerError, PayloadTooLargeError
 from mesh.telemetry.metrics import TaskTally, WorkerMetrics
 from mesh.transport import frames
-from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
 from mesh.transport.puller import ACK, NAK, nak_after
 from mesh.worker.attempt import Attempt
+from mesh.worker.ending import Endings
 from mesh.worker.failures import describe
+from mesh.worker.fence import Fence
 from mesh.worker.outcomes import (
     AlreadyEnded,
     Crashed,
@@ -58,6 +58,8 @@ class Settlement:
     Args:
         client: The worker's connection.
         recorder: Encodes the records.
+        fence: Writes running records.
+        endings: Writes terminal records.
         metrics: What is counted.
         clock: The time.
         on_settled: Called with each attempt when nothing is left to do for it.
@@ -66,7 +68,10 @@ class Settlement:
     def __init__(
         self,
         client: Client,
+        *,
         recorder: Recorder,
+        fence: Fence,
+        endings: Endings,
         metrics: WorkerMetrics,
         clock: Clock,
         on_settled: Callable[[Attempt], None],
@@ -76,6 +81,8 @@ class Settlement:
         self._link = client.connection.link
         self._publisher = client.publisher
         self._recorder = recorder
+        self._fence = fence
+        self._endings = endings
         self._metrics = metrics
         self._clock = clock
         self._on_settled = on_settled
@@ -85,9 +92,11 @@ class Settlement:
 
     def settle(self, attempt: Attempt, outcome: Outcome) -> None:
         """Carry out an outcome; returns at once, ``on_settled`` follows."""
+        attempt.is_settling = True  # Before has_record is looked at: see LeaseKeeper.
         if (
             type(outcome) is Succeeded
             and not attempt.has_record
+            and self._endings.is_fresh(attempt)
             and attempt.envelope.args_ref is None
             and len(outcome.value) <= self._inline_bytes
         ):
@@ -118,13 +127,10 @@ class Settlement:
         self, context: tuple[Attempt, Succeeded], fault: BrokerError | None, _ack: bytes
     ) -> None:
         attempt, outcome = context
-        if fault is not None and not _is_fenced(fault):
+        if fault is not None:  # Even a refusal must be looked into: it may have been stored.
             self._settle_in_steps(attempt, outcome)
             return
-        if fault is not None:
-            self._metrics.fenced += 1
-        else:
-            self._count_end(attempt, State.SUCCEEDED, "ok")
+        self._count_end(attempt, State.SUCCEEDED, "ok")
         # Ack last: a crash here must repeat the job, not lose it.
         self._link.post(frames.signal(attempt.delivery.reply, ACK))
         self._on_settled(attempt)
@@ -169,10 +175,7 @@ class Settlement:
             case HandBack(delay_s, _):
                 await self._hand_back(attempt, delay_s)
             case Ended(state, reason):
-                record = self._recorder.end(attempt, state, reason=reason)
-                if await self._finish(attempt, state, record):
-                    self._tally(attempt).end(state)
-                await self._dismiss(attempt)
+                await self._end(attempt, state, reason)
             case AlreadyEnded(failure):
                 if failure is not None:
                     await self._bury(attempt, failure)
@@ -183,21 +186,31 @@ class Settlement:
                 assert_never(outcome)
 
     async def _succeed(self, attempt: Attempt, value: Raw) -> None:
+        ref = None
         if len(value) > min(self._inline_bytes, self._publisher.most_bytes - _RECORD_ROOM):
-            name = f"{attempt.job_id}.{secrets.token_hex(4)}"
+            # The same name at each try, so that a repeat leaves nothing behind.
+            name = f"{record_id(attempt)}.{self._recorder.worker_id}.{attempt.number}"
             bucket = self._names.outputs_bucket
             ref = await self._client.payloads.put(bucket, name, bytes(value))
             record = self._recorder.end(attempt, State.SUCCEEDED, result_ref=ref)
         else:
             record = self._recorder.success(attempt, value)
-        if await self._finish(attempt, State.SUCCEEDED, record):
-            self._count_end(attempt, State.SUCCEEDED, "ok")
+        other = await self._endings.finish(attempt, State.SUCCEEDED, record)
+        if other is not None:
+            if ref is not None:
+                await self._client.payloads.remove(ref)
+            await self._carry_out(attempt, other)
+            return
+        self._count_end(attempt, State.SUCCEEDED, "ok")
         await self._dismiss(attempt)
 
     async def _fail(self, attempt: Attempt, error: ErrorInfo) -> None:
         record = self._recorder.end(attempt, State.FAILED, error=error)
-        if await self._finish(attempt, State.FAILED, record):
-            self._count_end(attempt, State.FAILED, "dead")
+        other = await self._endings.finish(attempt, State.FAILED, record)
+        if other is not None:
+            await self._carry_out(attempt, other)
+            return
+        self._count_end(attempt, State.FAILED, "dead")
         await self._bury(attempt, error)
         log.warning(
             "a job failed for good",
@@ -205,35 +218,17 @@ class Settlement:
         )
         await self._dismiss(attempt, keep_arguments=True)
 
-    async def _finish(self, attempt: Attempt, state: State, record: bytes) -> bool:
-        """Write the terminal record if there is none; say whether this one is it."""
-        subject = self._names.result(record_id(attempt))
-        block = self._recorder.result_block(attempt, state)
-        try:
-            await self._publisher.publish(subject, block, record)
-        except ApiError as fault:
-            if not _is_fenced(fault):
-                raise
-            if state is not State.CANCELLED:  # Its record is written before the signal is sent.
-                self._metrics.fenced += 1
-            return False
-        return True
+    async def _end(self, attempt: Attempt, state: State, reason: str) -> None:
+        record = self._recorder.end(attempt, state, reason=reason)
+        other = await self._endings.finish(attempt, state, record)
+        if other is not None:
+            await self._carry_out(attempt, other)
+            return
+        self._tally(attempt).end(state)
+        await self._dismiss(attempt)
 
     async def _bury(self, attempt: Attempt, error: ErrorInfo) -> None:
-        """Keep a dead letter; written once, however often it is tried."""
-        job_id = record_id(attempt)
-        body = attempt.delivery.data
-        block = self._recorder.dead_letter(attempt, job_id, error)
-        if len(block) + len(body) > self._publisher.most_bytes:
-            bucket = self._names.payloads_bucket
-            ref = await self._client.payloads.put(bucket, f"{job_id}.dead", body)
-            block, body = self._recorder.dead_letter(attempt, job_id, error, ref), b""
-        subject = self._names.dead(attempt.lane.queue, job_id)
-        try:
-            await self._publisher.publish(subject, block, body)
-        except ApiError as fault:
-            if not _is_fenced(fault):
-                raise
+        await self._endings.bury(attempt, error)
         self._announce(EventKind.DEAD, attempt, f"{error.type}: {error.message}"[:500])
 
     async def _put_off(self, attempt: Attempt, outcome: Retry | Crashed | Snoozed) -> None:
@@ -265,30 +260,22 @@ class Settlement:
             record = self._recorder.waiting(attempt, spent, None, delay_s)
             if not await self._write_progress(attempt, record):
                 return
+        elif not self._endings.is_fresh(attempt):
+            return  # It may be another's already: the server gives it out again by itself.
         answer = nak_after(delay_s) if delay_s else NAK
         self._link.post(frames.signal(attempt.delivery.reply, answer))
 
     async def _write_progress(self, attempt: Attempt, record: bytes) -> bool:
         """Replace the running record if it is still this attempt's; say whether it was."""
-        if attempt.writing is not None:
-            await attempt.writing
-        block = frames.header_block([(headers.EXPECTED_LAST, str(attempt.revision))])
-        try:
-            receipt = await self._publisher.publish(
-                self._names.progress(record_id(attempt)), block, record
-            )
-        except ApiError as fault:
-            if not _is_fenced(fault):
-                raise
-            self._metrics.fenced += 1
-            return False
-        attempt.revision = receipt.sequence
-        return True
+        await attempt.written()
+        if attempt.stop_reason != "lost" and await self._fence.write(attempt, record):
+            return True
+        self._metrics.fenced += 1
+        return False
 
     async def _dismiss(self, attempt: Attempt, *, keep_arguments: bool = False) -> None:
         """Clear up after a job that has its terminal record, then acknowledge."""
-        if attempt.writing is not None:
-            await attempt.writing
+        await attempt.written()
         if attempt.has_record:
             await self._client.records.forget_progress(record_id(attempt))
         envelope = getattr(attempt, "envelope", None)
@@ -328,7 +315,3 @@ class Settlement:
 
 def _times(attempt: Attempt) -> tuple[int, int, int]:
     return attempt.enqueued_at_ms, attempt.started_ms, attempt.finished_ms
-
-
-def _is_fenced(fault: BrokerError) -> bool:
-    return isinstance(fault, ApiError) and fault.err_code == WRONG_LAST_SEQUENCE

@@ -24,13 +24,15 @@ from mesh.tasks.options import Pool
 from mesh.telemetry.metrics import WorkerMetrics, default_metrics
 from mesh.worker.attempt import Attempt
 from mesh.worker.consumer import Consumer
+from mesh.worker.ending import Endings
 from mesh.worker.executor import Executor
+from mesh.worker.fence import Fence
 from mesh.worker.heartbeat import Heartbeat
 from mesh.worker.intake import Intake
-from mesh.worker.lease import LeaseKeeper
 from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
+from mesh.worker.trust import Trust
 
 log = logging.getLogger("mesh.worker")
 
@@ -87,8 +89,11 @@ class Worker:
         """
         client = self._client = await self._app.client()
         await self._ensure_lanes(client)
-        consumer = self._consumer = self._assemble(client)
-        heartbeat = Heartbeat(self._settings, consumer.attempts, f"mesh-heartbeat-{self.id}")
+        recorder = Recorder(self._settings, self.id, self._clock)
+        consumer = self._consumer = self._assemble(client, recorder)
+        heartbeat = Heartbeat(
+            self._settings, recorder, consumer.attempts, f"mesh-heartbeat-{self.id}"
+        )
         await anyio.to_thread.run_sync(heartbeat.start)
         self._stack.callback(heartbeat.stop)
         await consumer.start()
@@ -148,9 +153,9 @@ class Worker:
             )
             raise NotProvisionedError(msg) from error
 
-    def _assemble(self, client: Client) -> Consumer:
+    def _assemble(self, client: Client, recorder: Recorder) -> Consumer:
         settings, worker = self._settings, self._settings.worker
-        recorder = Recorder(settings, self.id, self._clock)
+        fence = Fence(client.records, client.names, self.id)
         intake = Intake(
             tasks=self._app.tasks,
             settings=settings,
@@ -158,6 +163,8 @@ class Worker:
             payloads=client.payloads,
             clock=self._clock,
             recorder=recorder,
+            fence=fence,
+            metrics=self._metrics,
             worker_id=self.id,
         )
         processes = ProcessPool(self._app_reference, worker.process_pool)
@@ -169,17 +176,25 @@ class Worker:
             intake.timeout_of,
             max_crashes=worker.max_crashes,
         )
-        keeper = LeaseKeeper(client.publisher, client.names, recorder, worker.heartbeat_s)
+        feeds = self._feeds(processes.size)
+        lanes = [lane for feed in feeds for lane in feed.lanes]
         consumer = Consumer(
             client,
-            feeds=self._feeds(processes.size),
+            feeds=feeds,
             intake=intake,
             executor=executor,
-            keeper=keeper,
+            trust=Trust(client.connection, client.publisher, client.names, lanes),
         )
         self._metrics.running = lambda: consumer.running
+        endings = Endings(client, recorder, fence, self._metrics, worker.ack_wait_s)
         consumer.settlement = Settlement(
-            client, recorder, self._metrics, self._clock, consumer.settled
+            client,
+            recorder=recorder,
+            fence=fence,
+            endings=endings,
+            metrics=self._metrics,
+            clock=self._clock,
+            on_settled=consumer.settled,
         )
         return consumer
 

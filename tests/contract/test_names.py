@@ -80,7 +80,9 @@ def build(row: Row, names: Names, data: st.DataObject) -> tuple[list[str], dict[
 def buckets(row: Row, names: Names) -> st.SearchStrategy[str]:
     """The buckets that a row can be about."""
     if row.builder == "kv_stream":
-        return st.sampled_from([names.results_bucket, names.progress_bucket])
+        return st.sampled_from(
+            [names.results_bucket, names.progress_bucket, names.control_bucket]
+        )
     return st.sampled_from([names.payloads_bucket, names.outputs_bucket])
 
 

@@ -17,7 +17,7 @@ from mesh.contract import envelope, records, schemas
 from mesh.contract.envelope import Envelope, PayloadRef, Retry
 from mesh.contract.events import Event, EventKind
 from mesh.contract.lifecycle import State
-from mesh.contract.records import DeadLetter, ErrorInfo, ProgressRecord, ResultRecord
+from mesh.contract.records import DeadLetter, ErrorInfo, LaneTrust, ProgressRecord, ResultRecord
 from mesh.errors import MalformedJobError
 
 FOLDER = Path(__file__).parents[2] / "subjects"
@@ -51,6 +51,7 @@ REAL: list[tuple[str, msgspec.Struct]] = [
     ("event", Event(EventKind.DEAD, "order-9", 7)),
     ("event", Event(EventKind.RETRYING, "order-9", 7, "t", "q", "high", 1, "w", "m")),
     ("dead_letter", DeadLetter("a", "q", "high", "t", ERROR, 1, "w", 1, 2, REF)),
+    ("lane_trust", LaneTrust("2030-01-01T00:00:00Z NABC", 90)),
 ]
 WRONG: dict[str, list[dict[str, Any]]] = {
     "envelope": [
@@ -84,6 +85,7 @@ WRONG: dict[str, list[dict[str, Any]]] = {
     ],
     "event": [{}, {"kind": "odd", "job_id": "a", "at_ms": 1}, {"kind": "dead", "job_id": "a"}],
     "dead_letter": [{}, {"job_id": "a", "queue": "q", "priority": "high", "task": "t"}],
+    "lane_trust": [{}, {"epoch": 1}, {"epoch": "e", "until_sequence": -1}],
 }
 
 

@@ -43,6 +43,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "result": records.ResultRecord,
     "progress": records.ProgressRecord,
     "dead_letter": records.DeadLetter,
+    "lane_trust": records.LaneTrust,
     "event": Event,
 }
 

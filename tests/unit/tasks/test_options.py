@@ -52,6 +52,10 @@ COMMON: list[tuple[str, Any, str, Any]] = [
     ("tags", ["a", "b"], "tags", ("a", "b")),
     ("tags", (), "tags", ()),
 ]
+OF_TASKS: list[tuple[str, Any, str, Any]] = [
+    ("exclusive", True, "exclusive", True),
+    ("exclusive", False, "exclusive", False),
+]
 OF_CALLS: list[tuple[str, Any, str, Any]] = [
     ("delay", "1h30m", "delay_s", 5400.0),
     ("eta", NOON, "eta_ms", NOON_MS),
@@ -94,7 +98,7 @@ BAD_NAMES: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("keyword", "value", "field", "expected"), COMMON)
+@pytest.mark.parametrize(("keyword", "value", "field", "expected"), [*COMMON, *OF_TASKS])
 def test_an_option_of_a_task_fills_its_field(
     keyword: str, value: Any, field: str, expected: Any
 ) -> None:
@@ -118,7 +122,7 @@ def test_an_option_of_a_call_fills_its_field(
 
 def test_every_keyword_is_tested_here() -> None:
     """The tables above hold every keyword there is."""
-    assert {case[0] for case in COMMON} == set(CommonOptions.__annotations__)
+    assert {case[0] for case in [*COMMON, *OF_TASKS]} == set(CommonOptions.__annotations__)
     assert {case[0] for case in [*COMMON, *OF_CALLS]} == set(CallKeywords.__annotations__)
 
 
