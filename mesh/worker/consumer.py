@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -50,7 +51,6 @@ class Consumer:
         feeds: Sequence[Feed[Attempt]],
         intake: Intake,
         executor: Executor,
-        trust: Trust,
     ) -> None:
         self.in_hand: dict[str, Attempt] = {}
         self._client = client
@@ -60,7 +60,10 @@ class Consumer:
         self._most_in_hand = sum(feed.slots for feed in feeds) + _MOST_SETTLING
         self._intake = intake
         self._executor = executor
-        self._trust = trust
+        lanes = [lane for feed in feeds for lane in feed.lanes]
+        self._trust = Trust(
+            client.connection, client.publisher, self._names, lanes, self._on_doubt
+        )
         self._loop = asyncio.get_running_loop()
         self._pullers: dict[int, Puller] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -227,6 +230,12 @@ class Consumer:
             log.debug("a pull was refused", extra={"lane": repr(lane)})
             return  # The tick asks again: at once would be a hot loop.
         self._pull_soon()
+
+    def _on_doubt(self) -> None:
+        """Have every attempt without a record confirm its lease before it ends its job."""
+        for attempt in self.in_hand.values():
+            if not attempt.has_record:
+                attempt.confirmed_s = -math.inf
 
     def _on_reconnect(self) -> None:
         for feed in self._feeds:

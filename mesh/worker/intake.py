@@ -112,15 +112,18 @@ class Intake:
         Raises:
             BrokerError: A record or the arguments could not be fetched.
         """
+        try:
+            return await self._take(attempt)
+        except UnreadableRecordError as error:
+            # Some other program wrote that record. It will not mend by itself, so the job must
+            # not come back for ever.
+            return Failed(describe(error, with_traceback=False))
+
+    async def _take(self, attempt: Attempt) -> Outcome | None:
         is_read = hasattr(attempt, "envelope")
         must_claim = not is_read or attempt.is_exclusive
         if must_claim:
-            try:
-                ended = await self._recall(attempt)
-            except UnreadableRecordError as error:
-                # Some other program wrote that record. It will not mend by itself, so the job
-                # must not come back for ever.
-                return Failed(describe(error, with_traceback=False))
+            ended = await self._recall(attempt)
             if ended is not None:
                 return ended
         ended = None if is_read else self.read(attempt)
@@ -137,13 +140,19 @@ class Intake:
             check_job_id(attempt.job_id)
         except InvalidNameError:
             return None  # Said better when the delivery is read.
-        terminal = await self._records.result(attempt.job_id)
-        if terminal is not None:
-            return AlreadyEnded(terminal.error if terminal.state is State.FAILED else None)
+        ended = await self._ended(attempt)
+        if ended is not None:
+            return ended
         found = await self._records.progress(attempt.job_id)
         if found is None:
             return None
         return self._resume(attempt, *found)
+
+    async def _ended(self, attempt: Attempt) -> AlreadyEnded | None:
+        terminal = await self._records.result(attempt.job_id)
+        if terminal is None:
+            return None
+        return AlreadyEnded(terminal.error if terminal.state is State.FAILED else None)
 
     def _resume(
         self, attempt: Attempt, record: ProgressRecord, revision: int
@@ -183,7 +192,8 @@ class Intake:
             return Lost()
         attempt.has_record = True
         attempt.confirmed_s = claimed_s
-        return None
+        # Whoever else had it cannot end it any more, but may have done so just before.
+        return await self._ended(attempt)
 
     def _read(self, attempt: Attempt) -> Outcome | None:
         try:

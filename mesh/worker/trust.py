@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
@@ -42,6 +42,8 @@ class Trust:
         publisher: Writes what is noted.
         names: The namespace's names.
         lanes: The lanes of the worker.
+        on_doubt: Called when the server may have changed: what is in hand may be given out
+            again, as if it never had been.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class Trust:
         publisher: Publisher,
         names: Names,
         lanes: Sequence[Lane[Attempt]],
+        on_doubt: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._publisher = publisher
         self._names = names
         self._lanes = {consumer_name(lane.queue, lane.priority): lane for lane in lanes}
         self._shelf = Shelf(connection, kv_stream(names.control_bucket))
+        self._on_doubt = on_doubt
         self._doubts = 0
         self._learning: asyncio.Task[None] | None = None
 
@@ -77,6 +81,7 @@ class Trust:
         self._doubts += 1
         for lane in self._lanes.values():
             lane.untrusted_until = UNTRUSTED
+        self._on_doubt()
         if self._learning is not None:
             self._learning.cancel()
         self._learning = asyncio.get_running_loop().create_task(self._learn_all(self._doubts))

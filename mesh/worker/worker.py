@@ -32,7 +32,6 @@ from mesh.worker.intake import Intake
 from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
-from mesh.worker.trust import Trust
 
 log = logging.getLogger("mesh.worker")
 
@@ -176,14 +175,8 @@ class Worker:
             intake.timeout_of,
             max_crashes=worker.max_crashes,
         )
-        feeds = self._feeds(processes.size)
-        lanes = [lane for feed in feeds for lane in feed.lanes]
         consumer = Consumer(
-            client,
-            feeds=feeds,
-            intake=intake,
-            executor=executor,
-            trust=Trust(client.connection, client.publisher, client.names, lanes),
+            client, feeds=self._feeds(processes.size), intake=intake, executor=executor
         )
         self._metrics.running = lambda: consumer.running
         endings = Endings(client, recorder, fence, self._metrics, worker.ack_wait_s)
