@@ -68,7 +68,11 @@ class Client:
         await self.connection.open()
         publish = self.settings.publish
         self.publisher = Publisher(
-            self.connection, deadline_s=publish.deadline_s, window=publish.window
+            self.connection,
+            deadline_s=publish.deadline_s,
+            window=publish.window,
+            full_wait_s=publish.full_wait_s,
+            marked=(self.names.job_anywhere("").partition("*")[0], self.names.delayed("")),
         )
         await self.publisher.start()
         self.records.publisher = self.publisher

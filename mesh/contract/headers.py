@@ -8,6 +8,7 @@ CONTENT_TYPE: Final = "Mesh-Content-Type"
 TASK: Final = "Mesh-Task"
 STATE: Final = "Mesh-State"
 ATTEMPT: Final = "Mesh-Attempt"
+REPEAT: Final = "Mesh-Repeat"
 DEAD_LETTER: Final = "Mesh-Dead-Letter"
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
@@ -67,6 +68,13 @@ TABLE: tuple[HeaderRow, ...] = (
         "the number of the attempt this copy is for, from 1",
         "worker",
         "the first attempt, or what the running record says",
+    ),
+    HeaderRow(
+        REPEAT,
+        "job, delayed job",
+        "`1`: this job may have been published before: the worker asks the records first",
+        "whoever sends a publish again for want of an acknowledgement",
+        "the job is new, unless the records are asked for another reason",
     ),
     HeaderRow(
         TRACEPARENT,

@@ -183,10 +183,12 @@ class PublishSettings(_Section, frozen=True):
     Attributes:
         deadline_s: How long a publish may take, its retries included.
         window: How many publishes may wait for their acknowledgement at once.
+        full_wait_s: How long a publish may wait for room when its stream is full; 0: not at all.
     """
 
     deadline_s: Duration = 5.0
     window: Count = 4096
+    full_wait_s: DurationOrZero = 5.0
 
 
 class Settings(_Section, frozen=True):

@@ -37,6 +37,7 @@ class Connection:
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings = settings
         self._name = name
+        self._on_disconnect: list[Callable[[], None]] = []
         self._on_reconnect: list[Callable[[], None]] = []
         self._last_error = ""
         self.link = Link()
@@ -73,6 +74,10 @@ class Connection:
             await self.close()
             raise
         self.js = self.link.jetstream()
+
+    def on_disconnect(self, action: Callable[[], None]) -> None:
+        """Have a plain function called whenever the server is lost."""
+        self._on_disconnect.append(action)
 
     def on_reconnect(self, action: Callable[[], None]) -> None:
         """Have a plain function called after each reconnect."""
@@ -165,6 +170,8 @@ class Connection:
     async def _disconnected(self) -> None:
         if not self.link.is_closed:
             log.warning("lost the NATS server; reconnecting", extra={"url": self._settings.url})
+            for action in self._on_disconnect:
+                action()
 
     async def _reconnected(self) -> None:
         log.info("reconnected to NATS", extra={"url": self._settings.url})
