@@ -171,6 +171,10 @@ class ConnectError(BrokerError, ConnectionError):
     """No NATS server could be reached, or it refused the login."""
 
 
+class PermissionDeniedError(BrokerError):
+    """The NATS user may not publish or listen where mesh must."""
+
+
 class ServerUnfitError(BrokerError):
     """The NATS server is too old, or has no JetStream."""
 

@@ -64,6 +64,7 @@ class Client:
         Raises:
             ConnectError: No server was reached, or it refused the login.
             ServerUnfitError: The server is too old or has no JetStream.
+            PermissionDeniedError: The NATS user may not listen for answers.
         """
         await self.connection.open()
         publish = self.settings.publish
@@ -76,6 +77,11 @@ class Client:
         )
         await self.publisher.start()
         self.records.publisher = self.publisher
+        try:
+            await self.connection.confirm()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Wait shortly for what is in flight, then disconnect; safe to call twice."""

@@ -183,7 +183,7 @@ class PublishSettings(_Section, frozen=True):
     Attributes:
         deadline_s: How long a publish may take, its retries included.
         window: How many publishes may wait for their acknowledgement at once.
-        full_wait_s: How long a publish may wait for room when its stream is full; 0: not at all.
+        full_wait_s: How long a publish may wait for room in a full stream; 0: not at all.
     """
 
     deadline_s: Duration = 5.0
@@ -207,6 +207,8 @@ class Settings(_Section, frozen=True):
         events: What the ledger keeps.
         publish: How jobs are published.
         connect_timeout_s: How long one attempt to connect may take.
+        ping_interval_s: How often a quiet server is asked for a sign of life; it is given up
+            when it owes two.
         log_level: The least severe log record that is shown.
     """
 
@@ -222,6 +224,7 @@ class Settings(_Section, frozen=True):
     events: EventsSettings = EventsSettings()
     publish: PublishSettings = PublishSettings()
     connect_timeout_s: Duration = 5.0
+    ping_interval_s: Duration = 10.0
     log_level: LogLevel = "info"
 
     @property

@@ -84,14 +84,20 @@ class WorkerMetrics(Collector):
 
     Attributes:
         fenced: Results refused because the job had ended already.
+        trouble: What was noticed of the server, by kind.
         running: Says how many jobs run now; set by the worker.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.fenced = 0
+        self.trouble: dict[str, int] = {}
         self.running: Callable[[], int] = _none
         self._tallies: dict[tuple[str, str], TaskTally] = {}
         registry.register(self)
+
+    def noticed(self, kind: str) -> None:
+        """Count something that is wrong with the server: ``consumer-missing`` and the like."""
+        self.trouble[kind] = self.trouble.get(kind, 0) + 1
 
     def of(self, queue: str, task: str) -> TaskTally:
         """The tally of one task in one queue."""
@@ -102,7 +108,7 @@ class WorkerMetrics(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Name what will be collected, without collecting it."""
-        return _families()
+        return (*_families(), _trouble_family())
 
     def collect(self) -> Iterator[Metric]:
         """Turn the tallies into samples."""
@@ -117,6 +123,10 @@ class WorkerMetrics(Collector):
         running.add_metric((), self.running())
         fenced.add_metric((), self.fenced)
         yield from (finished, attempts, duration, wait, running, fenced)
+        trouble = _trouble_family()
+        for kind, count in list(self.trouble.items()):
+            trouble.add_metric((kind,), count)
+        yield trouble
 
 
 def _families() -> tuple[
@@ -147,6 +157,14 @@ def _families() -> tuple[
         CounterMetricFamily(
             "mesh_results_fenced", "Results refused because the job had ended already."
         ),
+    )
+
+
+def _trouble_family() -> CounterMetricFamily:
+    return CounterMetricFamily(
+        "mesh_server_trouble",
+        "What the worker noticed of the server, by kind.",
+        labels=("kind",),
     )
 
 

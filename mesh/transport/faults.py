@@ -14,6 +14,7 @@ from mesh.errors import (
     ConnectError,
     NotProvisionedError,
     PayloadTooLargeError,
+    PermissionDeniedError,
     QueueFullError,
 )
 
@@ -73,6 +74,13 @@ def no_listener(subject: str) -> NotProvisionedError:
     """Make the error for a publish that no stream answered."""
     return NotProvisionedError(
         f"no stream takes {subject}; run `mesh setup` (or wait: an election looks the same)"
+    )
+
+
+def denied(subject: str) -> PermissionDeniedError:
+    """Make the error for a publish that the user may not do."""
+    return PermissionDeniedError(
+        f"the NATS user may not publish to {subject}; grant it in the server's configuration"
     )
 
 

@@ -1,14 +1,14 @@
 """Publishes that a full stream refused: kept in their order, tried again a few at a time.
 
-All of them at once would load a server that is in trouble already, and to no end: where there is
-room for one, one is let in. Each that gets in doubles how many are tried next.
+All of them at once would load a server that is in trouble already, and to no end: where there
+is room for one, one is let in. Each that gets in doubles how many are tried next.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mesh.policy.pauses import growing_pause
 from mesh.transport.waiting import Waiting
@@ -28,7 +28,8 @@ def group_of(subject: str) -> str:
 class Hold:
     """What one stream refused for want of room, the oldest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        self._chance = chance
         self._line: deque[tuple[float, Held]] = deque()
         self._share = 1
         self._refusals = 0
@@ -49,7 +50,7 @@ class Hold:
         if self._is_trying or now >= self._next_s:  # The refusals of one round count once.
             self._is_trying = False
             self._next_s = now + growing_pause(
-                self._refusals, _FIRST_PAUSE_S, _LONGEST_PAUSE_S, random.random()
+                self._refusals, _FIRST_PAUSE_S, _LONGEST_PAUSE_S, self._chance()
             )
             self._refusals += 1
             self._share = 1

@@ -102,6 +102,22 @@ class Provisioner:
             if consumer.name not in existing:
                 await self._apply_consumer(consumer)
 
+    async def restore_lane(self, plan: ConsumerPlan) -> bool:
+        """Create a consumer that is missing, or give it back the jobs it is there for.
+
+        Returns:
+            Whether there was anything to do.
+
+        Raises:
+            NotProvisionedError: The job stream does not exist; it is not made here.
+            BrokerError: The server refused.
+        """
+        found = await self._consumer(plan.name)
+        if found is not None and found.get("filter_subject") == plan.config["filter_subject"]:
+            return False
+        await self._apply_consumer(plan)
+        return True
+
     async def tear_down(self) -> list[str]:
         """Delete every stream and bucket of the namespace with all it holds; name them."""
         removed: list[str] = []

@@ -18,7 +18,7 @@ from mesh.contract import headers
 from mesh.errors import BrokerError, PayloadTooLargeError, QueueFullError
 from mesh.transport import frames
 from mesh.transport.connection import Connection
-from mesh.transport.faults import ApiError, from_api, no_listener
+from mesh.transport.faults import ApiError, denied, from_api, no_listener
 from mesh.transport.holding import Holds, group_of
 from mesh.transport.receipts import (
     Batch,
@@ -87,6 +87,7 @@ class Publisher:
     async def start(self) -> None:
         """Open the inbox on which acknowledgements arrive."""
         self.most_bytes = self._link.max_payload
+        self._connection.on_denial(self._on_denial)
         self._connection.on_disconnect(self._on_disconnect)
         self._connection.on_reconnect(self._on_reconnect)
         await self._link.listen(f"{self._inbox}*", self._on_ack)
@@ -138,6 +139,7 @@ class Publisher:
             NotProvisionedError: No stream takes this subject.
             QueueFullError: The stream is full, and was while the publish could wait.
             PayloadTooLargeError: The message is too large.
+            PermissionDeniedError: The NATS user may not publish there.
             BrokerError: The server refused it.
         """
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -324,6 +326,14 @@ class Publisher:
         finding = self.storage.finding
         why = f"no acknowledgement within {self._deadline_s:g} s"
         return no_answer(subject, f"{why}; {finding}" if finding else why)
+
+    def _on_denial(self, subject: str) -> None:
+        """End what will never be answered: the server took none of it."""
+        for token, waiting in list(self._waiting.items()):
+            if waiting.subject == subject:
+                del self._waiting[token]
+                waiting.done(waiting.context, denied(subject), b"")
+                self._room.set()
 
     def _on_disconnect(self) -> None:
         self._is_away = True

@@ -93,6 +93,7 @@ class Puller:
         self._on_delivery = on_delivery
         self._on_end = on_end
         self._subscription: Subscription | None = None
+        self._doubtful_up_to = 0
 
     async def start(self) -> None:
         """Open the inbox; nothing comes before the first ``ask``."""
@@ -103,6 +104,21 @@ class Puller:
         request = b'{"batch":%d,"expires":%d}' % (batch, int(PULL_EXPIRES_S * 1e9))
         self._link.post(frames.publish(self._api, self._inbox, b"", request))
 
+    async def restart(self) -> None:
+        """Ask through a new inbox from now on; the old one is closed."""
+        old, self._inbox = self._subscription, self._link.new_inbox()
+        self._subscription = await self._link.listen(self._inbox, self._on_message)
+        if old is not None:
+            await self._link.unlisten(old)
+
+    def distrust(self, last_sequence: int) -> None:
+        """Believe in no first delivery of a message up to a sequence.
+
+        A consumer that was made anew counts deliveries from one: each message that was in the
+        stream before may have been delivered by the old one, and may have run.
+        """
+        self._doubtful_up_to = last_sequence
+
     async def stop(self) -> None:
         """Close the inbox, which ends every open request; what is on its way is taken in."""
         if self._subscription is not None:
@@ -112,8 +128,20 @@ class Puller:
     def _on_message(self, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         if reply.startswith(_ACK_PREFIX):
             is_first = reply.startswith(self._first) or reply.split(b".")[-5] == b"1"
+            if self._doubtful_up_to and is_first:
+                is_first = self._is_believed(reply)
             self._on_delivery(Delivery(subject, reply, data, headers, is_first=is_first))
             return
+        self._on_status(headers)
+
+    def _is_believed(self, reply: bytes) -> bool:
+        """Whether a first delivery is one; they come in the order of their sequences."""
+        if int(reply.split(b".")[-4]) <= self._doubtful_up_to:
+            return False
+        self._doubtful_up_to = 0
+        return True
+
+    def _on_status(self, headers: bytes) -> None:
         status = frames.status_code(headers)
         missing = frames.read_headers(headers).get("Nats-Pending-Messages", "")
         self._on_end(int(missing) if missing.isdigit() else 0, status)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -27,12 +28,12 @@ class StorageWatch:
 
     Attributes:
         finding: What was found, for people; empty: nothing was.
-        failures: How often a stream was found that stores nothing.
+        on_found: Called whenever a stream is found that stores nothing.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.finding = ""
-        self.failures = 0
+        self.on_found: Callable[[], None] = _nothing
         self._connection = connection
         self._next_look_s = 0.0
         self._next_word_s = 0.0
@@ -56,7 +57,8 @@ class StorageWatch:
     async def _look(self, subject: str, now: float) -> None:
         try:
             answer = await self._connection.api("STREAM.NAMES", {"subject": subject})
-            for stream in answer.get("streams") or []:
+            streams: list[str] = answer.get("streams") or []
+            for stream in streams:
                 if await self._stands_still(stream):
                     self._found(stream, now)
                     return
@@ -75,7 +77,7 @@ class StorageWatch:
         return int(answer["state"]["last_seq"])
 
     def _found(self, stream: str, now: float) -> None:
-        self.failures += 1
+        self.on_found()
         self.finding = (
             f"the NATS server answers, but stores nothing in {stream}: is its disk full? Free "
             "some space, then restart the server; it does not recover by itself"
@@ -83,3 +85,7 @@ class StorageWatch:
         if now >= self._next_word_s:
             self._next_word_s = now + _SAY_EVERY_S
             log.error("%s", self.finding, extra={"stream": stream})
+
+
+def _nothing() -> None:
+    pass

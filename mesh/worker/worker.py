@@ -31,6 +31,7 @@ from mesh.worker.lease import LeaseKeeper
 from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
+from mesh.worker.watchdog import Watchdog
 
 log = logging.getLogger("mesh.worker")
 
@@ -84,6 +85,7 @@ class Worker:
         Raises:
             ConnectError: No server was reached.
             NotProvisionedError: The streams do not exist.
+            PermissionDeniedError: The NATS user may not do what a worker must.
         """
         client = self._client = await self._app.client()
         await self._ensure_lanes(client)
@@ -91,7 +93,12 @@ class Worker:
         heartbeat = Heartbeat(self._settings, consumer.attempts, f"mesh-heartbeat-{self.id}")
         await anyio.to_thread.run_sync(heartbeat.start)
         self._stack.callback(heartbeat.stop)
-        await consumer.start()
+        try:
+            await consumer.start()
+            await client.connection.confirm()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
         self.is_ready = True
         log.info("worker ready", extra={"worker": self.id, "queues": self.queues})
         return self
@@ -170,14 +177,18 @@ class Worker:
             max_crashes=worker.max_crashes,
         )
         keeper = LeaseKeeper(client.publisher, client.names, recorder, worker.heartbeat_s)
+        feeds = self._feeds(processes.size)
         consumer = Consumer(
             client,
-            feeds=self._feeds(processes.size),
+            feeds=feeds,
             intake=intake,
             executor=executor,
             keeper=keeper,
         )
         self._metrics.running = lambda: consumer.running
+        lanes = [lane for feed in feeds for lane in feed.lanes]
+        consumer.watchdog = Watchdog(client, lanes, consumer, self._metrics)
+        client.publisher.storage.on_found = lambda: self._metrics.noticed("disk-full")
         consumer.settlement = Settlement(
             client, recorder, self._metrics, self._clock, consumer.settled
         )
