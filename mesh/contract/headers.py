@@ -20,6 +20,7 @@ TTL: Final = "Nats-TTL"
 SCHEDULE: Final = "Nats-Schedule"
 SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 SCHEDULE_TTL: Final = "Nats-Schedule-TTL"
+SOURCE: Final = "Nats-Stream-Source"
 BATCH_ID: Final = "Nats-Batch-Id"
 BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
 BATCH_COMMIT: Final = "Nats-Batch-Commit"
@@ -101,9 +102,18 @@ TABLE: tuple[HeaderRow, ...] = (
     HeaderRow(
         SCHEDULE_TTL,
         "delayed job",
-        "how long the fired copy stays in the delayed stream, for example `60s`",
-        "producer, worker",
-        "it stays for ever",
+        "how long a job that is due may wait for room in the job stream: leave it out, for one "
+        "that waits longer is lost",
+        "nobody",
+        "it waits until there is room",
+    ),
+    HeaderRow(
+        SOURCE,
+        "job",
+        "where it comes from in the delayed stream: a server that was killed may hand it over "
+        "twice, so the worker asks the records first",
+        "the server",
+        "the job was published directly",
     ),
     HeaderRow(
         EXPECTED_LAST,

@@ -46,6 +46,8 @@ class Names:
         "cancel_signals",
         "dead_stream",
         "delayed_stream",
+        "due_consumer",
+        "due_feed",
         "events_stream",
         "jobs_stream",
         "namespace",
@@ -71,6 +73,8 @@ class Names:
         self.results_prefix = f"$KV.{self.results_bucket}."
         self.progress_prefix = f"$KV.{self.progress_bucket}."
         self.cancel_signals = f"{namespace}.control.cancel.*"
+        self.due_consumer = "due-to-jobs"
+        self.due_feed = f"{namespace}.feed.due"
 
     def job(self, queue: str, priority: str, job_id: str) -> str:
         """Where a job is published; the last token is its id."""
@@ -95,6 +99,10 @@ class Names:
     def due(self, queue: str, priority: str, job_id: str) -> str:
         """Where a delayed job fires to; the job stream sources it from there."""
         return f"{self.namespace}.due.{queue}.{priority}.{job_id}"
+
+    def due_anywhere(self, job_id: str) -> str:
+        """Match a job that has fired and is not yet in the job stream."""
+        return f"{self.namespace}.due.*.*.{job_id}"
 
     def dead(self, queue: str, job_id: str) -> str:
         """Where a dead letter is kept."""

@@ -36,6 +36,7 @@ from mesh.worker.recording import Recorder
 
 _CONTENT_TYPE = headers.CONTENT_TYPE.encode()
 _ATTEMPT = headers.ATTEMPT.encode()
+_SOURCE = headers.SOURCE.encode()
 _ATTEMPT_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _LONGEST_HAND_BACK_S = 10.0
 _SHORTEST_HAND_BACK_S = 0.5
@@ -77,8 +78,8 @@ class Intake:
 
     def is_plain(self, attempt: Attempt) -> bool:
         """Whether the delivery itself says all there is to know: most do."""
-        delivery = attempt.delivery
-        return delivery.is_first and _ATTEMPT not in delivery.headers
+        delivery, block = attempt.delivery, attempt.delivery.headers
+        return delivery.is_first and _ATTEMPT not in block and _SOURCE not in block
 
     def read(self, attempt: Attempt) -> Outcome | None:
         """Decode a delivery; None: it can run, or ``take`` must fetch its arguments."""

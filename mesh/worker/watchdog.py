@@ -146,7 +146,7 @@ class Watchdog:
             return
         watched = self._watched[name]
         try:
-            if await self._client.provisioner.restore_lane(watched.plan):
+            if await self._client.provisioner.restore(watched.plan):
                 self._gone(name)
                 self._metrics.noticed("consumer-missing")
                 log.warning("a consumer was missing; it is created again: %s", name)
