@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mesh.errors import BrokerError, QueueFullError
+from mesh.transport.holding import group_of
 
 
 class NoAnswerError(BrokerError):
@@ -64,6 +65,8 @@ class Batch:
             self.receipts[index] = fault
             if isinstance(fault, NoAnswerError):
                 self.silence = fault
+            elif isinstance(fault, QueueFullError):
+                self.refusals[group_of(fault.subject)] = fault
         elif b'"duplicate"' in ack:
             self.receipts[index] = receipt_of(ack)
         self.missing -= 1

@@ -26,7 +26,6 @@ from mesh.worker.attempt import Attempt
 
 log = logging.getLogger("mesh.worker")
 
-_ROUTINE_S = 3 * PULL_EXPIRES_S
 _AGAIN_S = 1.0
 _SAY_EVERY_S = 30.0
 _REOPEN_AT = 2
@@ -60,6 +59,8 @@ class Watchdog:
         lanes: Its lanes.
         intakes: Carries out what is to be done to a lane.
         metrics: Where trouble is counted.
+        routine_s: How often to look where nothing seems wrong, and how long jobs may wait on
+            the server while none is sent.
     """
 
     def __init__(
@@ -68,7 +69,10 @@ class Watchdog:
         lanes: list[Lane[Attempt]],
         intakes: Intakes,
         metrics: WorkerMetrics,
+        *,
+        routine_s: float = 3 * PULL_EXPIRES_S,
     ) -> None:
+        self._routine_s = routine_s
         self._client = client
         self._stream = client.names.jobs_stream
         self._intakes = intakes
@@ -132,33 +136,50 @@ class Watchdog:
 
     async def _watch(self) -> None:
         while True:
-            with anyio.move_on_after(_ROUTINE_S):
+            with anyio.move_on_after(self._routine_s):
                 await self._alarm.wait()
             self._alarm.clear()
-            names = sorted(self._suspects) or list(self._watched)
+            names = sorted(self._suspects)
             self._suspects.clear()
+            if not names:  # The routine: nothing is wrong that we know of.
+                names = list(self._watched)
+                await self._restored(self._client.topology.feeder)
             for name in names:
-                await self._examine(name)
+                if not await self._examine(name):
+                    self._suspect(name)
             await anyio.sleep(_AGAIN_S)
 
-    async def _examine(self, name: str) -> None:
-        if not self._client.connection.is_connected:
-            return
+    async def _examine(self, name: str) -> bool:
+        """Look after one lane; say whether that could be done."""
         watched = self._watched[name]
+        is_restored = await self._restored(watched.plan)
+        if is_restored is None:
+            return False
+        if is_restored:
+            self._gone(name)
         try:
-            if await self._client.provisioner.restore(watched.plan):
-                self._gone(name)
-                self._metrics.noticed("consumer-missing")
-                log.warning("a consumer was missing; it is created again: %s", name)
             await self._doubt(name)
             await self._unblock(name, watched)
-        except NotProvisionedError:
-            self._metrics.noticed("stream-missing")
-            self._say_that_the_stream_is_gone()
-            self._suspect(name)
         except BrokerError as error:
             log.debug("the watchdog was not answered: %s", error)
-            self._suspect(name)
+            return False
+        return True
+
+    async def _restored(self, plan: ConsumerPlan) -> bool | None:
+        """Create a consumer that is missing; say whether it was, None if nobody knows."""
+        try:
+            if not await self._client.provisioner.restore(plan):
+                return False
+        except NotProvisionedError:
+            self._metrics.noticed("stream-missing")
+            self._say_that_it_is_gone(plan.stream)
+            return None
+        except BrokerError as error:
+            log.debug("the watchdog was not answered: %s", error)
+            return None
+        self._metrics.noticed("consumer-missing")
+        log.warning("a consumer was missing; it is created again: %s", plan.name)
+        return True
 
     async def _doubt(self, name: str) -> None:
         """Have the records asked about whatever the lost consumer may have delivered."""
@@ -173,7 +194,7 @@ class Watchdog:
     async def _unblock(self, name: str, watched: _Watched) -> None:
         """Where jobs wait that the server could send us and does not, ask in another way."""
         info = await self._client.connection.api(f"CONSUMER.INFO.{self._stream}.{name}")
-        if not watched.lane.asked or not is_stuck(info):
+        if not watched.lane.asked or not is_stuck(info, self._routine_s):
             self._losses.pop(name, None)
             return
         self._suspect(name)
@@ -188,7 +209,7 @@ class Watchdog:
             self._losses.pop(name, None)
             await self._client.connection.reconnect()
 
-    def _say_that_the_stream_is_gone(self) -> None:
+    def _say_that_it_is_gone(self, stream: str) -> None:
         now = asyncio.get_running_loop().time()
         if now < self._next_word_s:
             return
@@ -196,15 +217,16 @@ class Watchdog:
         log.error(
             "stream %s does not exist any more, and the jobs in it are gone; find out who "
             "deleted it, then run `mesh setup`: this worker goes on by itself",
-            self._stream,
+            stream,
         )
 
 
-def is_stuck(info: dict[str, Any]) -> bool:
+def is_stuck(info: dict[str, Any], patience_s: float) -> bool:
     """Say whether a consumer has jobs that it may send, and has sent none for long.
 
     Args:
         info: What the server says of the consumer.
+        patience_s: How long that is.
     """
     if not info.get("num_pending") or info.get("paused"):
         return False
@@ -212,7 +234,7 @@ def is_stuck(info: dict[str, Any]) -> bool:
     if 0 < most <= info.get("num_ack_pending", 0):
         return False
     last = info["delivered"].get("last_active") or info["created"]
-    return _seconds_between(last, info["ts"]) > _ROUTINE_S
+    return _seconds_between(last, info["ts"]) > patience_s
 
 
 def _seconds_between(start: str, end: str) -> float:
