@@ -8,7 +8,6 @@ It never creates a stream: one that is gone took its jobs along, which a person 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -27,6 +26,7 @@ from mesh.worker.attempt import Attempt
 log = logging.getLogger("mesh.worker")
 
 _AGAIN_S = 1.0
+_ONCE_MORE_S = 0.1
 _SAY_EVERY_S = 30.0
 _REOPEN_AT = 2
 _RECONNECT_AT = 4
@@ -89,6 +89,7 @@ class Watchdog:
         self._losses: dict[str, int] = {}
         self._alarm = asyncio.Event()
         self._next_word_s = 0.0
+        self._is_stopped = False
         self._tap: int | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -103,10 +104,11 @@ class Watchdog:
         """Watch no more."""
         if self._tap is not None:
             self._client.connection.link.untap(self._tap)
-        if self._task is not None:
+        self._is_stopped = True
+        # Again and again, for nats-py swallows a cancellation that meets it while it flushes.
+        while self._task is not None and not self._task.done():
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait((self._task,), timeout=_ONCE_MORE_S)
 
     def refused(self, lane: Lane[Attempt]) -> None:
         """Note that the server refused to take a pull, or that nobody took it."""
@@ -135,7 +137,7 @@ class Watchdog:
         self._alarm.set()
 
     async def _watch(self) -> None:
-        while True:
+        while not self._is_stopped:
             with anyio.move_on_after(self._routine_s):
                 await self._alarm.wait()
             self._alarm.clear()
