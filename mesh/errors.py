@@ -171,6 +171,10 @@ class ConnectError(BrokerError, ConnectionError):
     """No NATS server could be reached, or it refused the login."""
 
 
+class PermissionDeniedError(BrokerError):
+    """The NATS user may not publish or listen where mesh must."""
+
+
 class ServerUnfitError(BrokerError):
     """The NATS server is too old, or has no JetStream."""
 
@@ -184,7 +188,17 @@ class TopologyConflictError(BrokerError):
 
 
 class QueueFullError(BrokerError):
-    """The job stream is full and refuses new jobs until workers catch up."""
+    """The job stream is full and refuses new jobs until workers catch up.
+
+    Attributes:
+        subject: What was refused.
+    """
+
+    subject: str
+
+    def __init__(self, why: str, subject: str = "") -> None:
+        self.subject = subject
+        super().__init__(why)
 
 
 class PayloadTooLargeError(BrokerError, ValueError):

@@ -25,10 +25,11 @@ StreamPlan = dict[str, Any]
 
 
 class ConsumerPlan(NamedTuple):
-    """A durable consumer that should exist on the job stream."""
+    """A durable consumer that should exist on a stream."""
 
     name: str
     config: dict[str, Any]
+    stream: str
 
 
 class Topology:
@@ -37,6 +38,7 @@ class Topology:
     Attributes:
         names: Every name in it.
         streams: The streams, those that others are sourced from first.
+        feeder: The consumer through which the job stream takes the jobs that are due.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -55,6 +57,7 @@ class Topology:
         ]
         if not settings.events.enabled:
             del self.streams[0]
+        self.feeder = self._feeder()
 
     def consumers(self, queues: Iterable[str]) -> list[ConsumerPlan]:
         """Plan the lanes of some queues: one consumer per queue and priority."""
@@ -89,6 +92,10 @@ class Topology:
             sources=[
                 {
                     "name": names.delayed_stream,
+                    "consumer": {
+                        "name": names.due_consumer,
+                        "deliver_subject": names.due_feed,
+                    },
                     "subject_transforms": [
                         {"src": names.due("*", "*", "*"), "dest": names.job(*_tokens(3))}
                     ],
@@ -103,6 +110,8 @@ class Topology:
             names.delayed_stream,
             # Here too the server refuses an unknown priority, as the target of a schedule.
             [names.delayed("*"), *(names.due("*", priority, "*") for priority in PRIORITIES)],
+            # A job that is due leaves when the job stream has confirmed it, and not before.
+            retention="workqueue",
             allow_msg_schedules=True,
             allow_msg_ttl=True,
             # The copy that the job stream sources may not be stored again, so fired jobs are
@@ -175,7 +184,23 @@ class Topology:
             "filter_subject": self.names.lane(queue, priority),
             "num_replicas": self._settings.replicas,
         }
-        return ConsumerPlan(name, config)
+        return ConsumerPlan(name, config, self.names.jobs_stream)
+
+    def _feeder(self) -> ConsumerPlan:
+        """Plan what hands the jobs that are due to the job stream, each until it is stored."""
+        names = self.names
+        config = {
+            "durable_name": names.due_consumer,
+            "name": names.due_consumer,
+            "ack_policy": "flow_control",
+            "deliver_policy": "all",
+            "deliver_subject": names.due_feed,
+            "flow_control": True,
+            "idle_heartbeat": _NS,
+            "filter_subject": names.due("*", "*", "*"),
+            "num_replicas": self._settings.replicas,
+        }
+        return ConsumerPlan(names.due_consumer, config, names.delayed_stream)
 
 
 def longest_ttl_s(settings: Settings) -> float:

@@ -64,14 +64,24 @@ class Client:
         Raises:
             ConnectError: No server was reached, or it refused the login.
             ServerUnfitError: The server is too old or has no JetStream.
+            PermissionDeniedError: The NATS user may not listen for answers.
         """
         await self.connection.open()
         publish = self.settings.publish
         self.publisher = Publisher(
-            self.connection, deadline_s=publish.deadline_s, window=publish.window
+            self.connection,
+            deadline_s=publish.deadline_s,
+            window=publish.window,
+            full_wait_s=publish.full_wait_s,
+            marked=(self.names.job_anywhere("").partition("*")[0], self.names.delayed("")),
         )
         await self.publisher.start()
         self.records.publisher = self.publisher
+        try:
+            await self.connection.confirm()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Wait shortly for what is in flight, then disconnect; safe to call twice."""

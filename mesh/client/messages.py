@@ -21,7 +21,6 @@ from mesh.transport import frames
 
 _NO_TASK_OPTIONS = TaskOptions()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRED_COPY_TTL = "60s"
 
 
 class Message(NamedTuple):
@@ -145,7 +144,6 @@ def delayed_block(
             (headers.TASK, task),
             (headers.SCHEDULE, f"@at {due.isoformat(timespec='milliseconds')}"),
             (headers.SCHEDULE_TARGET, target),
-            (headers.SCHEDULE_TTL, _FIRED_COPY_TTL),
             *extra,
         )
     )

@@ -147,6 +147,7 @@ class Records:
         """Take a job out of the streams and tell the worker that may be running it."""
         await self._jobs.remove(self._names.job_anywhere(job_id))
         await self._delayed.remove(self._names.delayed(job_id))
+        await self._delayed.remove(self._names.due_anywhere(job_id))
         await self._progress.remove(job_id)
         self._link.post(frames.signal(self._names.cancel_signal(job_id).encode(), b""))
 
@@ -163,17 +164,13 @@ class Records:
             return under_way(job_id, running[0])
         queued = await self._jobs.last(self._names.job_anywhere(job_id))
         if queued is not None:
-            address = self._names.read_job(queued.subject)
-            task = queued.headers.get(headers.TASK, "")
-            return JobStatus(
-                job_id=job_id,
-                state=State.PENDING,
-                task=task,
-                queue=address.queue,
-                priority=address.priority,
-            )
+            return _pending(job_id, queued)
         waiting = await self._delayed.last(self._names.delayed(job_id))
-        return None if waiting is None else _scheduled(job_id, waiting)
+        if waiting is not None:
+            return _scheduled(job_id, waiting)
+        # It is due, and the job stream has no room for it yet.
+        due = await self._delayed.last(self._names.due_anywhere(job_id))
+        return None if due is None else _pending(job_id, due)
 
     async def _has_ended(self, job_id: str) -> bool:
         try:
@@ -229,6 +226,14 @@ def _readable(job_id: str) -> Generator[None]:
         yield
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableRecordError(job_id, str(error)) from error
+
+
+def _pending(job_id: str, entry: Entry) -> JobStatus:
+    _, _, queue, priority, _ = entry.subject.split(".")
+    task = entry.headers.get(headers.TASK, "")
+    return JobStatus(
+        job_id=job_id, state=State.PENDING, task=task, queue=queue, priority=priority
+    )
 
 
 def _scheduled(job_id: str, entry: Entry) -> JobStatus:

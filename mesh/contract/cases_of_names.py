@@ -55,6 +55,14 @@ SUBJECTS: tuple[Case, ...] = (
     _built(
         "all jobs of a lane", "lane", "mesh.jobs.email.high.*", queue="email", priority="high"
     ),
+    _built(
+        "a job that is due, in any lane",
+        "due_anywhere",
+        "mesh.due.*.*.order-9",
+        job_id="order-9",
+    ),
+    _built("what hands over the jobs that are due", "due_consumer", "due-to-jobs"),
+    _built("the way from due to ready", "due_feed", "mesh.feed.due"),
     _built("all signals", "cancel_signals", "mesh.control.cancel.*"),
     _built(
         "all elections",
@@ -219,7 +227,6 @@ HEADERS: tuple[Case, ...] = (
         ("Mesh-Task", "send_welcome"),
         ("Nats-Schedule", "@at 2030-01-01T08:00:00.000+00:00"),
         ("Nats-Schedule-Target", "mesh.due.email.high.order-9"),
-        ("Nats-Schedule-TTL", "60s"),
     ),
     _written(
         "a result that is kept for an hour",

@@ -8,6 +8,7 @@ CONTENT_TYPE: Final = "Mesh-Content-Type"
 TASK: Final = "Mesh-Task"
 STATE: Final = "Mesh-State"
 ATTEMPT: Final = "Mesh-Attempt"
+REPEAT: Final = "Mesh-Repeat"
 DEAD_LETTER: Final = "Mesh-Dead-Letter"
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
@@ -19,7 +20,7 @@ TTL: Final = "Nats-TTL"
 SCHEDULE: Final = "Nats-Schedule"
 SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 SCHEDULE_TTL: Final = "Nats-Schedule-TTL"
-SCHEDULER: Final = "Nats-Scheduler"
+SOURCE: Final = "Nats-Stream-Source"
 BATCH_ID: Final = "Nats-Batch-Id"
 BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
 BATCH_COMMIT: Final = "Nats-Batch-Commit"
@@ -70,6 +71,13 @@ TABLE: tuple[HeaderRow, ...] = (
         "the first attempt, or what the running record says",
     ),
     HeaderRow(
+        REPEAT,
+        "job, delayed job",
+        "`1`: this job may have been published before: the worker asks the records first",
+        "whoever sends a publish again for want of an acknowledgement",
+        "the job is new, unless the records are asked for another reason",
+    ),
+    HeaderRow(
         TRACEPARENT,
         "job, delayed job",
         "W3C trace context",
@@ -94,9 +102,18 @@ TABLE: tuple[HeaderRow, ...] = (
     HeaderRow(
         SCHEDULE_TTL,
         "delayed job",
-        "how long the fired copy stays in the delayed stream, for example `60s`",
-        "producer, worker",
-        "it stays for ever",
+        "how long a job that is due may wait for room in the job stream: leave it out, for one "
+        "that waits longer is lost",
+        "nobody",
+        "it waits until there is room",
+    ),
+    HeaderRow(
+        SOURCE,
+        "job",
+        "where it comes from in the delayed stream: a server that was killed may hand it over "
+        "twice, so the worker asks the records first",
+        "the server",
+        "the job was published directly",
     ),
     HeaderRow(
         EXPECTED_LAST,

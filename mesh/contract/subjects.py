@@ -47,6 +47,8 @@ class Names:
         "control_bucket",
         "dead_stream",
         "delayed_stream",
+        "due_consumer",
+        "due_feed",
         "elections",
         "events_stream",
         "jobs_stream",
@@ -75,6 +77,8 @@ class Names:
         self.progress_prefix = f"$KV.{self.progress_bucket}."
         self.cancel_signals = f"{namespace}.control.cancel.*"
         self.elections = f"$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.{self.jobs_stream}.*"
+        self.due_consumer = "due-to-jobs"
+        self.due_feed = f"{namespace}.feed.due"
 
     def job(self, queue: str, priority: str, job_id: str) -> str:
         """Where a job is published; the last token is its id."""
@@ -99,6 +103,10 @@ class Names:
     def due(self, queue: str, priority: str, job_id: str) -> str:
         """Where a delayed job fires to; the job stream sources it from there."""
         return f"{self.namespace}.due.{queue}.{priority}.{job_id}"
+
+    def due_anywhere(self, job_id: str) -> str:
+        """Match a job that has fired and is not yet in the job stream."""
+        return f"{self.namespace}.due.*.*.{job_id}"
 
     def dead(self, queue: str, job_id: str) -> str:
         """Where a dead letter is kept."""

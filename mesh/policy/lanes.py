@@ -98,12 +98,14 @@ class Lane(Generic[T]):
         if self._pulls:
             self._pulls.popleft()
 
-    def expire(self, now: float) -> None:
-        """Drop requests whose end the server never told us."""
+    def expire(self, now: float) -> bool:
+        """Drop requests whose end the server never told us; say whether there were any."""
+        before = len(self._pulls)
         while self._pulls and self._pulls[0][1] < now:
             self._pulls.popleft()
         if not self._pulls:
             self.asked = 0
+        return len(self._pulls) < before
 
     def is_past_doubt(self, sequence: int) -> bool:
         """Whether a first delivery is surely one; so are those after it: they come in order."""

@@ -183,10 +183,12 @@ class PublishSettings(_Section, frozen=True):
     Attributes:
         deadline_s: How long a publish may take, its retries included.
         window: How many publishes may wait for their acknowledgement at once.
+        full_wait_s: How long a publish may wait for room in a full stream; 0: not at all.
     """
 
     deadline_s: Duration = 5.0
     window: Count = 4096
+    full_wait_s: DurationOrZero = 5.0
 
 
 class Settings(_Section, frozen=True):
@@ -205,6 +207,8 @@ class Settings(_Section, frozen=True):
         events: What the ledger keeps.
         publish: How jobs are published.
         connect_timeout_s: How long one attempt to connect may take.
+        ping_interval_s: How often a quiet server is asked for a sign of life; it is given up
+            when it owes two.
         log_level: The least severe log record that is shown.
     """
 
@@ -220,6 +224,7 @@ class Settings(_Section, frozen=True):
     events: EventsSettings = EventsSettings()
     publish: PublishSettings = PublishSettings()
     connect_timeout_s: Duration = 5.0
+    ping_interval_s: Duration = 10.0
     log_level: LogLevel = "info"
 
     @property

@@ -85,15 +85,21 @@ class WorkerMetrics(Collector):
     Attributes:
         fenced: Outcomes refused: the job had ended already, or was another worker's.
         taken_over: Jobs taken over from a worker that died, froze or was cut off.
+        trouble: What was noticed of the server, by kind.
         running: Says how many jobs run now; set by the worker.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.fenced = 0
         self.taken_over = 0
+        self.trouble: dict[str, int] = {}
         self.running: Callable[[], int] = _none
         self._tallies: dict[tuple[str, str], TaskTally] = {}
         registry.register(self)
+
+    def noticed(self, kind: str) -> None:
+        """Count something that is wrong with the server: ``consumer-missing`` and the like."""
+        self.trouble[kind] = self.trouble.get(kind, 0) + 1
 
     def of(self, queue: str, task: str) -> TaskTally:
         """The tally of one task in one queue."""
@@ -104,7 +110,7 @@ class WorkerMetrics(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Name what will be collected, without collecting it."""
-        return _families()
+        return (*_families(), _trouble_family())
 
     def collect(self) -> Iterator[Metric]:
         """Turn the tallies into samples."""
@@ -120,6 +126,10 @@ class WorkerMetrics(Collector):
         fenced.add_metric((), self.fenced)
         taken_over.add_metric((), self.taken_over)
         yield from (finished, attempts, duration, wait, running, fenced, taken_over)
+        trouble = _trouble_family()
+        for kind, count in list(self.trouble.items()):
+            trouble.add_metric((kind,), count)
+        yield trouble
 
 
 def _families() -> tuple[
@@ -156,6 +166,14 @@ def _families() -> tuple[
             "mesh_jobs_taken_over",
             "Jobs taken over from a worker that died, froze or was cut off.",
         ),
+    )
+
+
+def _trouble_family() -> CounterMetricFamily:
+    return CounterMetricFamily(
+        "mesh_server_trouble",
+        "What the worker noticed of the server, by kind.",
+        labels=("kind",),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -12,17 +13,23 @@ import anyio
 import nats.errors
 from nats.js import JetStreamContext
 
-from mesh.errors import BrokerError, ConnectError, ServerUnfitError
+from mesh.clock import SYSTEM_CLOCK
+from mesh.errors import BrokerError, ConnectError, PermissionDeniedError, ServerUnfitError
 from mesh.settings.model import Settings
 from mesh.transport.faults import from_api, translated
 from mesh.transport.link import Link
+from mesh.transport.reconnecting import Reconnector
 
 log = logging.getLogger("mesh.transport")
 
 OLDEST_SERVER = (2, 15)
-_RECONNECT_WAIT_S = 0.25
-_PING_INTERVAL_S = 10
+_CONNECT_AGAIN_S = 0.25
+_MOST_PINGS_OWED = 2
 _BUFFER_BYTES = 64 * 1024 * 1024
+_CLOSE_LIMIT_S = 5.0
+_DENIED = "permissions violation"
+_DENIED_PUBLISH = re.compile(r'for publish to "([^"]+)"', re.IGNORECASE)
+_MOST_DENIALS = 20
 
 
 class Connection:
@@ -37,8 +44,12 @@ class Connection:
     def __init__(self, settings: Settings, name: str) -> None:
         self._settings = settings
         self._name = name
+        self._on_denial: list[Callable[[str], None]] = []
+        self._on_disconnect: list[Callable[[], None]] = []
         self._on_reconnect: list[Callable[[], None]] = []
         self._last_error = ""
+        self._denied: list[str] = []
+        self._reconnector = Reconnector(SYSTEM_CLOCK.monotonic)
         self.link = Link()
         self.js: JetStreamContext
         self.inbox = ""
@@ -50,6 +61,7 @@ class Connection:
             ConnectError: No server was reached in time, or it refused the login.
             ServerUnfitError: The server is too old or has no JetStream.
         """
+        self._reconnector.connected()
         limit = self._settings.connect_timeout_s
         try:
             with anyio.fail_after(limit), translated("connecting"):
@@ -73,6 +85,14 @@ class Connection:
             await self.close()
             raise
         self.js = self.link.jetstream()
+
+    def on_denial(self, action: Callable[[str], None]) -> None:
+        """Have a plain function called with each subject to which publishing was denied."""
+        self._on_denial.append(action)
+
+    def on_disconnect(self, action: Callable[[], None]) -> None:
+        """Have a plain function called whenever the server is lost."""
+        self._on_disconnect.append(action)
 
     def on_reconnect(self, action: Callable[[], None]) -> None:
         """Have a plain function called after each reconnect."""
@@ -107,10 +127,35 @@ class Connection:
         with translated("flushing"):
             await self.link.flush(timeout=max(1, int(timeout_s)))
 
+    async def confirm(self) -> None:
+        """Wait until the server has taken in what was asked so far, and see that it allows it.
+
+        A subscription that is denied raises nothing: the server only mentions it.
+
+        Raises:
+            PermissionDeniedError: The user may not do something that was asked.
+            BrokerError: The server did not answer in time.
+        """
+        await self.flush()
+        if self._denied:
+            denied, self._denied = self._denied, []
+            msg = (
+                f"the NATS user may not do what mesh needs: {'; '.join(denied)}; grant it in "
+                "the server's configuration"
+            )
+            raise PermissionDeniedError(msg)
+
     async def close(self) -> None:
         """Close the connection; safe to call twice."""
-        if not self.link.is_closed:
+        if self.link.is_closed:
+            return
+        with anyio.move_on_after(_CLOSE_LIMIT_S):
             await self.link.close()
+        self.link.abort()
+
+    async def reconnect(self) -> None:
+        """Leave this connection for a new one, as if it had been lost."""
+        await self.link.force_reconnect()
 
     @property
     def is_connected(self) -> bool:
@@ -149,9 +194,10 @@ class Connection:
             "connect_timeout": max(1, int(settings.connect_timeout_s)),
             "allow_reconnect": True,
             "max_reconnect_attempts": -1,
-            "reconnect_time_wait": _RECONNECT_WAIT_S,
-            "ping_interval": _PING_INTERVAL_S,
-            "max_outstanding_pings": 2,
+            "reconnect_time_wait": _CONNECT_AGAIN_S,  # Only until the first connection stands.
+            "reconnect_to_server_handler": self._reconnector.choose,
+            "ping_interval": settings.ping_interval_s,
+            "max_outstanding_pings": _MOST_PINGS_OWED,
             "pending_size": _BUFFER_BYTES,
             "error_cb": self._heard_error,
             "reconnected_cb": self._reconnected,
@@ -164,14 +210,24 @@ class Connection:
         self._last_error = str(error) or type(error).__name__
         if isinstance(error, nats.errors.Error) and "authorization" in self._last_error.lower():
             log.error("NATS refuses the login", extra={"url": self._settings.url})
+        elif _DENIED in self._last_error.lower():
+            log.error("NATS denies a permission: %s", self._last_error)
+            self._denied = [*self._denied, self._last_error][-_MOST_DENIALS:]
+            for subject in _DENIED_PUBLISH.findall(self._last_error):
+                for action in self._on_denial:
+                    action(subject)
         else:
             log.debug("NATS connection: %s", self._last_error)
 
     async def _disconnected(self) -> None:
         if not self.link.is_closed:
+            self._reconnector.lost()
             log.warning("lost the NATS server; reconnecting", extra={"url": self._settings.url})
+            for action in self._on_disconnect:
+                action()
 
     async def _reconnected(self) -> None:
+        self._reconnector.connected()
         log.info("reconnected to NATS", extra={"url": self._settings.url})
         self.link.tap_again()
         for action in self._on_reconnect:

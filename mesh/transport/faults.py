@@ -14,6 +14,7 @@ from mesh.errors import (
     ConnectError,
     NotProvisionedError,
     PayloadTooLargeError,
+    PermissionDeniedError,
     QueueFullError,
 )
 
@@ -34,11 +35,14 @@ class ApiError(BrokerError):
     Attributes:
         err_code: The server's own number, for example 10071.
         description: The server's own words.
+        was_resent: What was refused had been sent before, and that was not answered: a
+            conflict may be with its own first copy.
     """
 
     def __init__(self, err_code: int, description: str) -> None:
         self.err_code = err_code
         self.description = description
+        self.was_resent = False
         super().__init__(f"the NATS server refused: {description} (error {err_code})")
 
 
@@ -46,9 +50,16 @@ def from_api(error: dict[str, Any], subject: str) -> BrokerError:
     """Make the error that fits an ``error`` object of the JetStream API."""
     code = int(error.get("err_code", 0))
     words = str(error.get("description", "no description"))
-    if code in _RESOURCES or (code == _STORE_FAILED and words.startswith(_FULL_WORDS)):
+    if code in _RESOURCES:
         return QueueFullError(
-            f"{subject} is refused: {words}. Wait until workers catch up, or raise the limit."
+            f"{subject} is refused: {words}. The server's or the account's storage is used up: "
+            "free some, or raise the limit.",
+            subject,
+        )
+    if code == _STORE_FAILED and words.startswith(_FULL_WORDS):
+        return QueueFullError(
+            f"{subject} is refused: {words}. Wait until workers catch up, or raise the limit.",
+            subject,
         )
     if code == _TOO_LARGE:
         return PayloadTooLargeError(
@@ -63,6 +74,13 @@ def no_listener(subject: str) -> NotProvisionedError:
     """Make the error for a publish that no stream answered."""
     return NotProvisionedError(
         f"no stream takes {subject}; run `mesh setup` (or wait: an election looks the same)"
+    )
+
+
+def denied(subject: str) -> PermissionDeniedError:
+    """Make the error for a publish that the user may not do."""
+    return PermissionDeniedError(
+        f"the NATS user may not publish to {subject}; grant it in the server's configuration"
     )
 
 

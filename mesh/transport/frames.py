@@ -35,6 +35,23 @@ def publish(subject: str, reply: str, block: bytes, payload: bytes) -> bytes:
     return b"%b%b%b\r\n" % (head, block, payload)
 
 
+def with_header(frame: bytes, name: str, value: str) -> bytes:
+    """Add a header to an encoded publish; name and value hold no line break."""
+    head, _, rest = frame.partition(b"\r\n")
+    line = f"{name}: {value}\r\n".encode()
+    kind, subject, reply, *sizes = head.split(b" ")
+    if kind == b"PUB":
+        block, total = _HEADER_LINE + line + b"\r\n", int(sizes[0])
+        size = added = len(block)
+        payload = rest
+    else:
+        old, total = int(sizes[0]), int(sizes[1])
+        block, payload = rest[: old - 2] + line + b"\r\n", rest[old:]
+        size, added = len(block), len(line)
+    again = b"HPUB %b %b %d %d\r\n" % (subject, reply, size, total + added)
+    return b"%b%b%b" % (again, block, payload)
+
+
 def signal(subject: bytes, payload: bytes) -> bytes:
     """Encode a publish without headers and reply, such as an acknowledgement."""
     return b"PUB %b %d\r\n%b\r\n" % (subject, len(payload), payload)

@@ -107,6 +107,28 @@ class Link(Client):
         await self._flush_pending(force_flush=True)
         await super().flush(timeout)
 
+    def abort(self) -> None:
+        """Drop the connection with all that was not yet sent."""
+        # nats-py closes politely: behind a dead line it would wait for the kernel to give up.
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+
+    async def _attempt_reconnect(self) -> None:
+        self.abort()
+        await super()._attempt_reconnect()
+
+    async def _process_connect_init(self) -> None:
+        """Greet the server; whatever goes wrong is a failed attempt, and another follows."""
+        try:
+            await super()._process_connect_init()
+        except (OSError, Error):
+            raise
+        except Exception as error:
+            # nats-py would end its only attempt to reconnect, and the worker fall silent.
+            what = f"the server's greeting cannot be understood: {error!r}"
+            raise Error(what) from error
+
     async def _process_err(self, err_msg: str) -> None:
         """Reconnect where nats-py would close for good: a worker must not fall silent."""
         is_for_nats_py = any(words in err_msg for words in _HANDLED_BY_NATS_PY)

@@ -55,18 +55,21 @@ class Provisioner:
             TopologyConflictError: A difference cannot be changed in place.
             BrokerError: The server could not be asked.
         """
-        steps = [
-            _compare_stream(plan, await self._stream(plan)) for plan in self._topology.streams
-        ]
-        is_new = any(
-            s.name == self._topology.names.jobs_stream and s.action is Action.CREATE
-            for s in steps
-        )
+        steps: list[Step] = []
+        feeder = self._topology.feeder
+        for plan in self._topology.streams:
+            steps.append(_compare_stream(plan, await self._stream(plan)))
+            if plan["name"] == feeder.stream:  # It must be there before the job stream is.
+                steps.append(await self._compare_consumer(feeder, steps))
         for consumer in self._topology.consumers(queues):
-            found = None if is_new else await self._consumer(consumer.name)
-            wanted = _with_live_limit(consumer.config, found)
-            steps.append(_compare("consumer", consumer.name, wanted, found))
+            steps.append(await self._compare_consumer(consumer, steps))
         return steps
+
+    async def _compare_consumer(self, consumer: ConsumerPlan, steps: list[Step]) -> Step:
+        is_new = any(s.name == consumer.stream and s.action is Action.CREATE for s in steps)
+        found = None if is_new else await self._consumer(consumer)
+        wanted = _with_live_limit(consumer.config, found)
+        return _compare("consumer", consumer.name, wanted, found)
 
     async def apply(self, queues: Iterable[str]) -> list[Step]:
         """Make the server match; return what was done.
@@ -80,7 +83,8 @@ class Provisioner:
         plans: dict[tuple[str, str], Any] = {
             ("stream", p["name"]): p for p in self._topology.streams
         }
-        plans |= {("consumer", p.name): p for p in self._topology.consumers(queues)}
+        consumers = [self._topology.feeder, *self._topology.consumers(queues)]
+        plans |= {("consumer", plan.name): plan for plan in consumers}
         for step in steps:
             if step.action is Action.KEEP:
                 continue
@@ -102,6 +106,22 @@ class Provisioner:
             if consumer.name not in existing:
                 await self._apply_consumer(consumer)
 
+    async def restore(self, plan: ConsumerPlan) -> bool:
+        """Create a consumer that is missing, or give it back the jobs it is there for.
+
+        Returns:
+            Whether there was anything to do.
+
+        Raises:
+            NotProvisionedError: The job stream does not exist; it is not made here.
+            BrokerError: The server refused.
+        """
+        found = await self._consumer(plan)
+        if found is not None and found.get("filter_subject") == plan.config["filter_subject"]:
+            return False
+        await self._apply_consumer(plan)
+        return True
+
     async def tear_down(self) -> list[str]:
         """Delete every stream and bucket of the namespace with all it holds; name them."""
         removed: list[str] = []
@@ -121,11 +141,9 @@ class Provisioner:
         config: dict[str, Any] = answer["config"]
         return config
 
-    async def _consumer(self, name: str) -> dict[str, Any] | None:
+    async def _consumer(self, plan: ConsumerPlan) -> dict[str, Any] | None:
         try:
-            answer = await self._connection.api(
-                f"CONSUMER.INFO.{self._topology.names.jobs_stream}.{name}"
-            )
+            answer = await self._connection.api(f"CONSUMER.INFO.{plan.stream}.{plan.name}")
         except ApiError as fault:
             if fault.err_code == CONSUMER_NOT_FOUND:
                 return None
@@ -154,13 +172,12 @@ class Provisioner:
         await self._connection.api(f"STREAM.UPDATE.{step.name}", current | plan)
 
     async def _apply_consumer(self, plan: ConsumerPlan) -> None:
-        stream = self._topology.names.jobs_stream
         # What we do not speak of stays, as a pause and a live limit do.
-        current = await self._consumer(plan.name) or {}
+        current = await self._consumer(plan) or {}
         config = current | _with_live_limit(plan.config, current)
         await self._connection.api(
-            f"CONSUMER.CREATE.{stream}.{plan.name}.{plan.config['filter_subject']}",
-            {"stream_name": stream, "config": config},
+            f"CONSUMER.CREATE.{plan.stream}.{plan.name}.{plan.config['filter_subject']}",
+            {"stream_name": plan.stream, "config": config},
         )
 
 

@@ -2,104 +2,100 @@
 
 A publish whose acknowledgement never came is UNKNOWN, never failed: it is sent again with the
 same message id, which the server stores once, and called unknown only after the deadline.
+A publish that a full stream refused is kept and tried again until there is room.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 import anyio.lowlevel
-import msgspec
 
-from mesh.errors import BrokerError, PayloadTooLargeError
+from mesh.contract import headers
+from mesh.errors import BrokerError, PayloadTooLargeError, QueueFullError
 from mesh.transport import frames
 from mesh.transport.connection import Connection
-from mesh.transport.faults import from_api, no_listener
+from mesh.transport.faults import ApiError, denied, from_api, no_listener
+from mesh.transport.holding import Holds, group_of
+from mesh.transport.receipts import (
+    Batch,
+    NoAnswerError,
+    Receipt,
+    no_answer,
+    read_ack,
+    receipt_of,
+    resolve,
+)
+from mesh.transport.storage import StorageWatch
+from mesh.transport.waiting import NEVER, Done, Waiting
 
 _SWEEP_S = 0.1
 _RESEND_S = 1.0
+_SUSPICIOUS_S = 2.0
 _YIELD_EVERY = 256
-
-Done = Callable[[Any, "BrokerError | None", bytes], None]
-"""Receives the caller's context, the fault or None, and the server's acknowledgement."""
-
-
-class NoAnswerError(BrokerError):
-    """The server never acknowledged a publish; it may be stored or not."""
-
-
-class Receipt(NamedTuple):
-    """The server's acknowledgement.
-
-    Attributes:
-        sequence: The message's sequence in the stream.
-        is_duplicate: The same message id was stored before; this one was not stored again.
-    """
-
-    sequence: int
-    is_duplicate: bool
-
-
-class _Ack(msgspec.Struct):
-    seq: int = 0
-    duplicate: bool = False
-    error: dict[str, Any] | None = None
-
-
-class _Waiting:
-    """A publish on its way."""
-
-    __slots__ = ("context", "done", "first_sent", "frame", "sent", "subject")
-
-    def __init__(
-        self, subject: str, frame: bytes, done: Done, context: Any, now: float
-    ) -> None:
-        self.subject = subject
-        self.frame = frame
-        self.done = done
-        self.context = context
-        self.first_sent = now
-        self.sent = now
-
-
-_read_ack = msgspec.json.Decoder(_Ack).decode
 
 
 class Publisher:
     """Publishes over one connection; one inbox, a bounded window, deadlines and retries.
 
+    Args:
+        connection: Where to publish.
+        deadline_s: When a publish that nobody confirms is called unknown.
+        window: How many may be on their way before ``publish_many`` waits.
+        full_wait_s: How long a publish may wait for room in its stream.
+        marked: A publish to a subject that starts like one of these bears ``Mesh-Repeat`` when
+            it is sent again.
+
     Attributes:
         most_bytes: How large a message the server accepts, headers included.
+        storage: Notices a server that is there and stores nothing.
     """
 
-    def __init__(self, connection: Connection, *, deadline_s: float, window: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        deadline_s: float,
+        window: int,
+        full_wait_s: float = 0.0,
+        marked: tuple[str, ...] = (),
+    ) -> None:
         self._connection = connection
         self._link = connection.link
         self._deadline_s = deadline_s
         self._resend_s = min(_RESEND_S, deadline_s)
         self._window = window
-        self._waiting: dict[bytes, _Waiting] = {}  # In the order of sending.
-        self._unheard: dict[bytes, _Waiting] = {}
+        self._full_wait_s = full_wait_s
+        self._marked = marked
+        self._waiting: dict[bytes, Waiting] = {}  # In the order of sending.
+        self._unheard: dict[bytes, Waiting] = {}
+        self._holds = Holds()
         self._count = 0
         self._inbox = f"{connection.inbox}.p."
         self._cut = len(self._inbox)
         self._room = asyncio.Event()
         self._sweeper: asyncio.TimerHandle | None = None
         self._clock = asyncio.get_running_loop().time
+        self._is_away = False
+        self._connected_s = self._clock()
         self.most_bytes = 0
+        self.storage = StorageWatch(connection)
 
     async def start(self) -> None:
         """Open the inbox on which acknowledgements arrive."""
         self.most_bytes = self._link.max_payload
+        self._connection.on_denial(self._on_denial)
+        self._connection.on_disconnect(self._on_disconnect)
+        self._connection.on_reconnect(self._on_reconnect)
         await self._link.listen(f"{self._inbox}*", self._on_ack)
 
     @property
     def in_flight(self) -> int:
-        """Publishes that wait for their acknowledgement."""
-        return len(self._waiting)
+        """Publishes that wait for their acknowledgement, or for room in their stream."""
+        return len(self._waiting) + len(self._holds)
 
     def post(
         self, subject: str, block: bytes, payload: bytes, done: Done, context: Any
@@ -125,8 +121,13 @@ class Publisher:
         self._count += 1
         token = b"%x" % self._count
         frame = frames.publish(subject, f"{self._inbox}{self._count:x}", block, payload)
-        self._waiting[token] = _Waiting(subject, frame, done, context, self._clock())
-        self._link.post(frame)
+        self._waiting[token] = waiting = Waiting(subject, frame, done, context, self._clock())
+        if (
+            self._is_away
+        ):  # Sent when the server is back: what waits in a buffer has no deadline.
+            waiting.sent = NEVER
+        else:
+            self._link.post(frame)
         if self._sweeper is None:
             self._arm()
 
@@ -136,13 +137,14 @@ class Publisher:
         Raises:
             NoAnswerError: None came before the deadline; the message may be stored or not.
             NotProvisionedError: No stream takes this subject.
-            QueueFullError: The stream is full.
+            QueueFullError: The stream is full, and was while the publish could wait.
             PayloadTooLargeError: The message is too large.
+            PermissionDeniedError: The NATS user may not publish there.
             BrokerError: The server refused it.
         """
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.post(subject, block, payload, _resolve, future)
-        return _receipt(await future)
+        self.post(subject, block, payload, resolve, future)
+        return receipt_of(await future)
 
     async def ask(self, subject: str, question: bytes = b"") -> bytes:
         """Ask something that changes nothing, and return the answer; empty if there is none.
@@ -152,7 +154,7 @@ class Publisher:
             NotProvisionedError: Nobody listens there.
         """
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.post(subject, b"", question, _resolve, future)
+        self.post(subject, b"", question, resolve, future)
         return await future
 
     async def publish_many(
@@ -160,20 +162,27 @@ class Publisher:
     ) -> list[Receipt | BrokerError]:
         """Publish many, pipelined; each one's receipt or fault, in order.
 
+        Once one has waited in vain for room or for a server that is away, those that were not
+        yet sent are not sent any more: the whole takes no longer than one.
+
         Args:
             messages: Subject, encoded headers and body of each; taken as they are published, so
                 that making the next goes along with the server's storing the last.
             count: How many there are.
         """
-        batch = _Batch(count)
+        batch = Batch(count)
         for index, (subject, block, payload) in enumerate(messages):
-            while len(self._waiting) >= self._window:
+            while len(self._waiting) >= self._window or self._is_crowded():
                 self._room.clear()
                 await self._room.wait()
-            try:
-                self.post(subject, block, payload, batch.done, index)
-            except PayloadTooLargeError as error:
-                batch.done(index, error, b"")
+            fault = self._reason_not_to_send(batch, subject)
+            if fault is None:
+                try:
+                    self.post(subject, block, payload, batch.done, index)
+                except PayloadTooLargeError as error:
+                    fault = error
+            if fault is not None:
+                batch.done(index, fault, b"")
             if index % _YIELD_EVERY == _YIELD_EVERY - 1:
                 await anyio.lowlevel.checkpoint()
         await batch.complete.wait()
@@ -182,43 +191,79 @@ class Publisher:
     async def settle(self, limit_s: float) -> bool:
         """Wait until nothing is in flight; say whether that was reached in time."""
         with anyio.move_on_after(limit_s):
-            while self._waiting:
+            while self.in_flight:
                 self._room.clear()
                 await self._room.wait()
-        return not self._waiting
+        return not self.in_flight
 
     @staticmethod
     def sequence_of(ack: bytes) -> int:
         """Read the stream sequence from an acknowledgement given to ``done``."""
-        return _read_ack(ack).seq
+        return read_ack(ack).seq
 
     def stop(self) -> None:
         """Give up whatever is in flight."""
+        self.storage.stop()
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
+        self._waiting.update(self._holds.overdue(float("inf")))
         for token in list(self._waiting):
             waiting = self._waiting.pop(token)
-            waiting.done(
-                waiting.context, _no_answer(waiting.subject, "the client was closed"), b""
-            )
+            why = no_answer(waiting.subject, "the client was closed")
+            waiting.done(waiting.context, why, b"")
 
-    def _on_ack(self, subject: bytes, _reply: bytes, data: bytes, headers: bytes) -> None:
+    def _is_crowded(self) -> bool:
+        return bool(self._holds) and self.in_flight >= self._window
+
+    def _reason_not_to_send(self, batch: Batch, subject: str) -> BrokerError | None:
+        """Say why the rest of a batch need not be tried, if one of it had no chance."""
+        if batch.refusals:
+            return batch.refusals.get(group_of(subject))
+        if batch.silence is not None and self._is_away:
+            return no_answer(subject, "it was not sent, for the server cannot be reached")
+        return None
+
+    def _on_ack(self, subject: bytes, _reply: bytes, data: bytes, block: bytes) -> None:
         token = subject[self._cut :]
         waiting = self._waiting.get(token)
         if waiting is None:  # The answer to a repeat of something that is settled.
             return
-        if headers and frames.status_code(headers) == 503:
+        if block and frames.status_code(block) == 503:
             # An election looks the same as a missing stream: try again until the deadline.
             self._unheard[token] = waiting
             return
         del self._waiting[token]
         fault = None
         if data.startswith(b'{"error"'):
-            fault = from_api(_read_ack(data).error or {}, waiting.subject)
+            fault = from_api(read_ack(data).error or {}, waiting.subject)
+            if isinstance(fault, QueueFullError) and self._may_wait(token, waiting, fault):
+                return
+            if isinstance(fault, ApiError) and waiting.trouble is not None:
+                fault.was_resent = waiting.trouble.was_resent
+        elif self._holds and waiting.trouble is not None:
+            self._holds.admitted(waiting.subject)
+            self._try_held(self._clock())
         waiting.done(waiting.context, fault, data)
         if not self._room.is_set():
             self._room.set()
+
+    def _may_wait(self, token: bytes, waiting: Waiting, refusal: QueueFullError) -> bool:
+        """Keep a publish that was refused for want of room, if it may wait for some."""
+        now = self._clock()
+        until_s = waiting.refused(refusal, now, self._full_wait_s)
+        if now >= until_s:
+            return False
+        self._holds.refused((token, waiting), until_s, now)
+        return True
+
+    def _try_held(self, now: float) -> None:
+        if self._is_away:
+            return
+        for token, waiting in self._holds.due(now):
+            waiting.first_sent = waiting.sent = now
+            self._waiting[token] = waiting
+            self._link.post(waiting.frame)
 
     def _arm(self) -> None:
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
@@ -232,72 +277,71 @@ class Publisher:
             self._repeat_or_give_up(token, now, no_listener)
         for token in list(self._overdue(now)):
             self._repeat_or_give_up(token, now, self._no_ack)
-        if self._waiting:
+        self._sweep_holds(now)
+        if self._waiting or self._holds:
             self._arm()
+
+    def _sweep_holds(self, now: float) -> None:
+        for _, waiting in self._holds.overdue(now):
+            refusal = waiting.trouble.refusal if waiting.trouble is not None else None
+            waiting.done(waiting.context, refusal, b"")
+            self._room.set()
+        self._try_held(now)
 
     def _overdue(self, now: float) -> Iterator[bytes]:
         for token, waiting in self._waiting.items():  # In the order of sending.
-            if now - waiting.sent < self._resend_s:
+            if not self._is_away and now - waiting.sent < self._resend_s:
                 return
             yield token
 
     def _repeat_or_give_up(
         self, token: bytes, now: float, verdict: Callable[[str], BrokerError]
     ) -> None:
-        waiting = self._waiting.pop(token, None)
+        waiting = self._waiting.get(token)
         if waiting is None:  # Answered meanwhile.
             return
-        if now - waiting.first_sent >= self._deadline_s:
+        open_s = now - waiting.first_sent
+        if open_s >= self._deadline_s:
+            del self._waiting[token]
             waiting.done(waiting.context, verdict(waiting.subject), b"")
             self._room.set()
-            return
+        elif not self._is_away:
+            del self._waiting[token]  # To the end: the order is that of sending.
+            self._waiting[token] = waiting
+            self._send_again(waiting, now, was_heard=verdict is no_listener)
+        if now - self._connected_s >= _SUSPICIOUS_S <= open_s and not self._is_away:
+            self.storage.suspect(waiting.subject, now)
+
+    def _send_again(self, waiting: Waiting, now: float, *, was_heard: bool) -> None:
+        """Send a publish once more, marked if the server may have stored it already."""
+        may_be_stored = not was_heard and waiting.sent != NEVER
+        if may_be_stored and waiting.resent() and waiting.subject.startswith(self._marked):
+            marked = frames.with_header(waiting.frame, headers.REPEAT, "1")
+            if len(marked) <= self.most_bytes:
+                waiting.frame = marked
         waiting.sent = now
-        self._waiting[token] = waiting  # At the end: the order is that of sending.
-        if self._connection.is_connected:
-            self._link.post(waiting.frame)
+        self._link.post(waiting.frame)
 
-    def _no_ack(self, subject: str) -> BrokerError:
-        return _no_answer(subject, f"no acknowledgement within {self._deadline_s:g} s")
+    def _no_ack(self, subject: str) -> NoAnswerError:
+        finding = self.storage.finding
+        why = f"no acknowledgement within {self._deadline_s:g} s"
+        return no_answer(subject, f"{why}; {finding}" if finding else why)
 
+    def _on_denial(self, subject: str) -> None:
+        """End what will never be answered: the server took none of it."""
+        for token, waiting in list(self._waiting.items()):
+            if waiting.subject == subject:
+                del self._waiting[token]
+                waiting.done(waiting.context, denied(subject), b"")
+                self._room.set()
 
-class _Batch:
-    """The receipts of ``publish_many``, filled in as they come."""
+    def _on_disconnect(self) -> None:
+        self._is_away = True
 
-    __slots__ = ("complete", "missing", "receipts")
-
-    def __init__(self, size: int) -> None:
-        self.missing = size
-        self.receipts: list[Receipt | BrokerError] = [_PLAIN] * size
-        self.complete = asyncio.Event()
-        if not size:
-            self.complete.set()
-
-    def done(self, index: int, fault: BrokerError | None, ack: bytes) -> None:
-        if fault is not None:
-            self.receipts[index] = fault
-        elif b'"duplicate"' in ack:
-            self.receipts[index] = _receipt(ack)
-        self.missing -= 1
-        if not self.missing:
-            self.complete.set()
-
-
-_PLAIN = Receipt(0, is_duplicate=False)
-
-
-def _resolve(future: asyncio.Future[bytes], fault: BrokerError | None, ack: bytes) -> None:
-    if future.done():  # The caller was cancelled.
-        return
-    if fault is None:
-        future.set_result(ack)
-    else:
-        future.set_exception(fault)
-
-
-def _receipt(ack: bytes) -> Receipt:
-    read = _read_ack(ack)
-    return Receipt(read.seq, read.duplicate)
-
-
-def _no_answer(subject: str, why: str) -> NoAnswerError:
-    return NoAnswerError(f"the publish to {subject} was not confirmed: {why}")
+    def _on_reconnect(self) -> None:
+        """Send at once, in its order, what the last connection left unanswered."""
+        self._is_away = False
+        self.storage.clear()
+        now = self._connected_s = self._clock()
+        for waiting in list(self._waiting.values()):
+            self._send_again(waiting, now, was_heard=False)

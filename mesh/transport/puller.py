@@ -103,6 +103,13 @@ class Puller:
         request = b'{"batch":%d,"expires":%d}' % (batch, int(PULL_EXPIRES_S * 1e9))
         self._link.post(frames.publish(self._api, self._inbox, b"", request))
 
+    async def restart(self) -> None:
+        """Ask through a new inbox from now on; the old one is closed."""
+        old, self._inbox = self._subscription, self._link.new_inbox()
+        self._subscription = await self._link.listen(self._inbox, self._on_message)
+        if old is not None:
+            await self._link.unlisten(old)
+
     async def stop(self) -> None:
         """Close the inbox, which ends every open request; what is on its way is taken in."""
         if self._subscription is not None:
@@ -114,6 +121,9 @@ class Puller:
             is_first = reply.startswith(self._first) or reply.split(b".")[-5] == b"1"
             self._on_delivery(Delivery(subject, reply, data, headers, is_first=is_first))
             return
+        self._on_status(headers)
+
+    def _on_status(self, headers: bytes) -> None:
         status = frames.status_code(headers)
         missing = frames.read_headers(headers).get("Nats-Pending-Messages", "")
         self._on_end(int(missing) if missing.isdigit() else 0, status)

@@ -21,6 +21,7 @@ from mesh.worker.executor import Executor
 from mesh.worker.intake import Intake
 from mesh.worker.settlement import Settlement
 from mesh.worker.trust import Trust
+from mesh.worker.watchdog import Watchdog
 
 log = logging.getLogger("mesh.worker")
 
@@ -30,7 +31,8 @@ _LONGEST_WAIT_FOR_SLOT_S = 1.0
 _PULL_GRACE_S = 1.0
 _REMEMBERED_CANCELS = 10_000
 _TWIN_WAIT_S = 2.0
-_NO_CONSUMER = 409
+_NO_CONSUMER = (409, 503)
+_REFUSED_WAIT_S = 1.0
 _MOST_SETTLING = 1000
 
 
@@ -72,7 +74,9 @@ class Consumer:
         self._cancelled: dict[str, None] = {}  # A set that knows its oldest member.
         self._idle = asyncio.Event()
         self._idle.set()
+        self._refused: dict[int, float] = {}  # Lanes that are not asked, and until when.
         self.settlement: Settlement
+        self.watchdog: Watchdog
 
     async def start(self) -> None:
         """Open the lanes and ask for the first jobs.
@@ -93,6 +97,7 @@ class Consumer:
                 )
                 await puller.start()
         self._client.connection.on_reconnect(self._on_reconnect)
+        self.watchdog.start()
         self._pull()
         self._tick()
 
@@ -103,6 +108,7 @@ class Consumer:
             The attempts that were stopped because they did not finish in time.
         """
         self._is_draining = True
+        await self.watchdog.stop()
         for puller in self._pullers.values():
             await puller.stop()
         for feed in self._feeds:
@@ -134,6 +140,21 @@ class Consumer:
     def running(self) -> int:
         """How many slots are taken."""
         return sum(feed.running for feed in self._feeds)
+
+    def resume(self, lane: Lane[Attempt]) -> None:
+        """Forget what was asked of a lane, and ask anew."""
+        lane.forget()
+        self._refused.pop(id(lane), None)
+        self._pull_soon()
+
+    def distrust(self) -> None:
+        """Ask the records about every job that is there, whatever the server counts."""
+        self._trust.doubt()
+
+    async def reopen(self, lane: Lane[Attempt]) -> None:
+        """Ask for a lane's jobs through a new inbox."""
+        await self._pullers[id(lane)].restart()
+        self.resume(lane)
 
     def settled(self, attempt: Attempt) -> None:
         """Forget an attempt for which nothing is left to do."""
@@ -226,9 +247,11 @@ class Consumer:
 
     def _on_pull_end(self, lane: Lane[Attempt], missing: int, status: int) -> None:
         lane.close_pull(missing)
-        if status == _NO_CONSUMER:
-            log.debug("a pull was refused", extra={"lane": repr(lane)})
-            return  # The tick asks again: at once would be a hot loop.
+        if status in _NO_CONSUMER:
+            # A tick asks again: at once would be a hot loop.
+            self._refused[id(lane)] = self._loop.time() + _REFUSED_WAIT_S
+            self.watchdog.refused(lane)
+            return
         self._pull_soon()
 
     def _on_doubt(self) -> None:
@@ -263,8 +286,16 @@ class Consumer:
         now = self._loop.time()
         for feed in self._feeds:
             for lane, batch in feed.plan(now):
+                if self._refused and self._is_refused(lane, now):
+                    continue
                 lane.ask(batch, now, now + PULL_EXPIRES_S + _PULL_GRACE_S)
                 self._pullers[id(lane)].ask(batch)
+
+    def _is_refused(self, lane: Lane[Attempt], now: float) -> bool:
+        if self._refused.get(id(lane), 0.0) > now:
+            return True
+        self._refused.pop(id(lane), None)
+        return False
 
     def _tick(self) -> None:
         """Look after timeouts, lost pulls and jobs that wait too long for a slot."""
@@ -274,7 +305,8 @@ class Consumer:
                 attempt.stop("timeout")
         for feed in self._feeds:
             for lane in feed.lanes:
-                lane.expire(now)
+                if lane.expire(now):
+                    self.watchdog.lost(lane)
             for attempt in feed.overdue(now, _LONGEST_WAIT_FOR_SLOT_S):
                 self._return(attempt)
         if not self._is_draining:

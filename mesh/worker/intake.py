@@ -38,7 +38,7 @@ from mesh.worker.recording import Recorder
 
 _CONTENT_TYPE = headers.CONTENT_TYPE.encode()
 _ATTEMPT = headers.ATTEMPT.encode()
-_SCHEDULER = headers.SCHEDULER.encode()
+_SOURCE = headers.SOURCE.encode()
 _ATTEMPT_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _LONGEST_HAND_BACK_S = 10.0
 _SHORTEST_HAND_BACK_S = 0.5
@@ -85,11 +85,11 @@ class Intake:
     def is_plain(self, attempt: Attempt) -> bool:
         """Whether the delivery itself says all there is to know: most do.
 
-        One that was held until it was due does not: the stream may take it over twice.
+        One that was held until it was due does not: it may be handed over twice.
         """
         delivery = attempt.delivery
         block = delivery.headers
-        if not delivery.is_first or _ATTEMPT in block or _SCHEDULER in block:
+        if not delivery.is_first or _ATTEMPT in block or _SOURCE in block:
             return False
         lane = attempt.lane
         return not lane.untrusted_until or lane.is_past_doubt(delivery.sequence)

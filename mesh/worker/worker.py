@@ -32,6 +32,7 @@ from mesh.worker.intake import Intake
 from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
+from mesh.worker.watchdog import Watchdog
 
 log = logging.getLogger("mesh.worker")
 
@@ -85,6 +86,7 @@ class Worker:
         Raises:
             ConnectError: No server was reached.
             NotProvisionedError: The streams do not exist.
+            PermissionDeniedError: The NATS user may not do what a worker must.
         """
         client = self._client = await self._app.client()
         await self._ensure_lanes(client)
@@ -95,7 +97,12 @@ class Worker:
         )
         await anyio.to_thread.run_sync(heartbeat.start)
         self._stack.callback(heartbeat.stop)
-        await consumer.start()
+        try:
+            await consumer.start()
+            await client.connection.confirm()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
         self.is_ready = True
         log.info("worker ready", extra={"worker": self.id, "queues": self.queues})
         return self
@@ -175,10 +182,12 @@ class Worker:
             intake.timeout_of,
             max_crashes=worker.max_crashes,
         )
-        consumer = Consumer(
-            client, feeds=self._feeds(processes.size), intake=intake, executor=executor
-        )
+        feeds = self._feeds(processes.size)
+        consumer = Consumer(client, feeds=feeds, intake=intake, executor=executor)
         self._metrics.running = lambda: consumer.running
+        lanes = [lane for feed in feeds for lane in feed.lanes]
+        consumer.watchdog = Watchdog(client, lanes, consumer, self._metrics)
+        client.publisher.storage.on_found = lambda: self._metrics.noticed("disk-full")
         endings = Endings(client, recorder, fence, self._metrics, worker.ack_wait_s)
         consumer.settlement = Settlement(
             client,

@@ -152,14 +152,13 @@ async def test_nobody_answers_for_a_priority_that_does_not_exist(mesh: RunningAp
 
 
 async def test_a_delayed_job_runs_when_it_is_due(mesh: RunningApp) -> None:
-    """Three headers have the server hold a job and hand it over in time."""
+    """Two headers have the server hold a job and hand it over in time."""
     due = datetime.fromtimestamp(SYSTEM_CLOCK.now_ms() / 1000, UTC) + timedelta(seconds=2)
     async with calculator(mesh), producer(mesh) as (connection, names):
         headers = (
             (MESSAGE_ID, "later"),
             ("Nats-Schedule", f"@at {due:%Y-%m-%dT%H:%M:%SZ}"),
             ("Nats-Schedule-Target", names.due("default", "high", "later")),
-            ("Nats-Schedule-TTL", "60s"),
         )
         await ask(connection, names.delayed("later"), ADD, *headers)
         before = await stored(connection, names.result("later"), names.results_bucket)

@@ -57,7 +57,7 @@ async def test_an_enqueue_that_was_never_confirmed_is_unknown_and_names_its_job(
 
 async def test_a_full_queue_refuses_new_jobs(mesh: RunningApp) -> None:
     """A full job stream pushes back at the producer, with a clear error."""
-    mesh.app.override({"limits.max_jobs": 3})
+    mesh.app.override({"limits.max_jobs": 3, "publish.full_wait_s": 0})
     await mesh.app.setup()
     for _ in range(3):
         await mesh.app.send("noop")

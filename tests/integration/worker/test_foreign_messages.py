@@ -173,7 +173,6 @@ async def test_a_delayed_job_with_an_odd_id_fails_when_it_is_due(mesh: RunningAp
             ECHO,
             ("Nats-Schedule", "@at 2020-01-01T00:00:00Z"),
             ("Nats-Schedule-Target", names.due("default", "high", "bad:id")),
-            ("Nats-Schedule-TTL", "60s"),
         )
         await until(lambda: has_dead_letter(mesh, "invalid-1"), "the job has failed")
         await works_on(mesh)

@@ -56,3 +56,33 @@ async def test_an_outcome_outlives_an_outage(ending: str) -> None:
 
     assert status.state is (State.FAILED if ending == "fails" else State.SUCCEEDED)
     assert len(runs) == (2 if ending == "retries" else 1)
+
+
+async def test_delayed_jobs_that_are_handed_over_twice_run_once() -> None:
+    """A server that is killed right after a hand-over repeats it; the records know better."""
+    runs: dict[int, int] = {}
+    with EmbeddedServer() as server:
+        app = Mesh(server.url, publish={"deadline_s": 20})
+        running = RunningApp(app)
+
+        @app.task
+        async def work(number: int) -> None:
+            runs[number] = runs.get(number, 0) + 1
+
+        async with running.worker():
+            for number in range(20):
+                await work.options(delay="1s").enqueue(number)
+            await until(lambda: len(runs) == 20, "all have run", 30)
+            server.kill()
+            await server.start_async()
+            client = await app.client()
+            await until(lambda: client.connection.is_connected, "the server is back")
+
+            async def is_over() -> bool:
+                streams = ("jobs_stream", "delayed_stream")
+                return not any([await running.count(stream) for stream in streams])
+
+            await until(is_over, "all is handed over and acknowledged", 40)
+        await app.close()
+
+    assert runs == dict.fromkeys(range(20), 1)

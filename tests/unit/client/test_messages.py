@@ -161,7 +161,6 @@ def test_a_delayed_job_is_held_by_the_server(keywords: dict[str, Any], due: str)
         "Mesh-Task": "send",
         "Nats-Schedule": f"@at {due}",
         "Nats-Schedule-Target": "mesh.due.default.high.job-1",
-        "Nats-Schedule-TTL": "60s",
     }
     assert envelope.decode(message.body).args == Raw(b'["ada"]')
 
