@@ -188,17 +188,9 @@ class TopologyConflictError(BrokerError):
 
 
 class QueueFullError(BrokerError):
-    """The job stream is full and refuses new jobs until workers catch up.
+    """The job stream is full and refuses new jobs; ``subject`` is what it refused."""
 
-    Attributes:
-        subject: What was refused.
-    """
-
-    subject: str
-
-    def __init__(self, why: str, subject: str = "") -> None:
-        self.subject = subject
-        super().__init__(why)
+    subject: str = ""
 
 
 class PayloadTooLargeError(BrokerError, ValueError):

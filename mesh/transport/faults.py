@@ -51,16 +51,12 @@ def from_api(error: dict[str, Any], subject: str) -> BrokerError:
     code = int(error.get("err_code", 0))
     words = str(error.get("description", "no description"))
     if code in _RESOURCES:
-        return QueueFullError(
-            f"{subject} is refused: {words}. The server's or the account's storage is used up: "
-            "free some, or raise the limit.",
-            subject,
+        remedy = (
+            "The server's or the account's storage is used up: free some, or raise the limit"
         )
+        return _full(subject, words, remedy)
     if code == _STORE_FAILED and words.startswith(_FULL_WORDS):
-        return QueueFullError(
-            f"{subject} is refused: {words}. Wait until workers catch up, or raise the limit.",
-            subject,
-        )
+        return _full(subject, words, "Wait until workers catch up, or raise the limit")
     if code == _TOO_LARGE:
         return PayloadTooLargeError(
             f"the message for {subject} is larger than its stream accepts"
@@ -68,6 +64,12 @@ def from_api(error: dict[str, Any], subject: str) -> BrokerError:
     if code == STREAM_NOT_FOUND:
         return NotProvisionedError(f"a stream for {subject} does not exist; run `mesh setup`")
     return ApiError(code, words)
+
+
+def _full(subject: str, words: str, remedy: str) -> QueueFullError:
+    fault = QueueFullError(f"{subject} is refused: {words}. {remedy}.")
+    fault.subject = subject
+    return fault
 
 
 def no_listener(subject: str) -> NotProvisionedError:

@@ -97,6 +97,7 @@ class Consumer:
                 )
                 await puller.start()
         self._client.connection.on_reconnect(self._on_reconnect)
+        await self._client.connection.confirm()
         self.watchdog.start()
         self._pull()
         self._tick()

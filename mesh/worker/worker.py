@@ -99,7 +99,6 @@ class Worker:
         self._stack.callback(heartbeat.stop)
         try:
             await consumer.start()
-            await client.connection.confirm()
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise

@@ -123,6 +123,10 @@ async def test_a_login_outlives_a_restart_of_the_server(login: str, tmp_path: Pa
             await connection.close()
 
 
+def ignore(_subject: bytes, _reply: bytes, _data: bytes, _headers: bytes) -> None:
+    """Hear a message and do nothing."""
+
+
 async def test_a_denied_subscription_fails_the_start(tmp_path: Path) -> None:
     """nats-py raises nothing for it, and whoever listens would wait for ever."""
     extra = tmp_path / "users.conf"
@@ -132,7 +136,7 @@ async def test_a_denied_subscription_fails_the_start(tmp_path: Path) -> None:
         connection = Connection(Settings(url=server.url, credentials=narrow), "test")
         await connection.open()
         try:
-            await connection.link.listen("mesh.control.>", lambda *_: None)
+            await connection.link.listen("mesh.control.>", ignore)
             with pytest.raises(PermissionDeniedError, match=r"mesh\.control"):
                 await connection.confirm()
         finally:

@@ -12,9 +12,13 @@ from mesh.transport.waiting import Waiting
 NOW = 100.0
 
 
+def ignore(_context: object, _fault: object, _ack: bytes) -> None:
+    """Hear of a publish and do nothing."""
+
+
 def held(number: int, subject: str = "mesh.jobs.a.b.c") -> Held:
     """A publish that was refused."""
-    waiting = Waiting(subject, b"", lambda *_: None, number, NOW)
+    waiting = Waiting(subject, b"", ignore, number, NOW)
     return b"%d" % number, waiting
 
 
