@@ -47,7 +47,7 @@ from mesh.tasks.options import NO_OVERRIDES
 from mesh.transport import frames
 from mesh.transport.buckets import Shelf
 from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
-from mesh.transport.publisher import NoAnswerError
+from mesh.transport.receipts import NoAnswerError
 from mesh.transport.reading import StreamReader
 
 _SKIPPED = (NotReplayableError, PayloadTooLargeError, UnreadableRecordError)
