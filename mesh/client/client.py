@@ -30,7 +30,8 @@ from mesh.topology import Topology
 from mesh.transport.connection import Connection
 from mesh.transport.payloads import Payloads
 from mesh.transport.provisioner import Provisioner
-from mesh.transport.publisher import NoAnswerError, Publisher, Receipt
+from mesh.transport.publisher import Publisher
+from mesh.transport.receipts import NoAnswerError, Receipt
 
 
 class Client:

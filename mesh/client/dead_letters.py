@@ -47,8 +47,8 @@ from mesh.tasks.options import NO_OVERRIDES
 from mesh.transport import frames
 from mesh.transport.buckets import Shelf
 from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
-from mesh.transport.publisher import NoAnswerError
 from mesh.transport.reading import StreamReader
+from mesh.transport.receipts import NoAnswerError
 
 _SKIPPED = (NotReplayableError, PayloadTooLargeError, UnreadableRecordError)
 """What concerns one letter only, and does not end a replay of many."""

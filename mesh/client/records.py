@@ -25,7 +25,8 @@ from mesh.transport import frames
 from mesh.transport.buckets import Bucket, Entry, Shelf
 from mesh.transport.connection import Connection
 from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
-from mesh.transport.publisher import NoAnswerError, Publisher
+from mesh.transport.publisher import Publisher
+from mesh.transport.receipts import NoAnswerError
 
 RECHECK_S = 5.0
 """Pushes may be lost in a reconnect: a waiting reader looks for itself this often."""
