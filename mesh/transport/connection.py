@@ -222,6 +222,7 @@ class Connection:
     async def _disconnected(self) -> None:
         if not self.link.is_closed:
             self._reconnector.lost()
+            self.link.forget_unsent()
             log.warning("lost the NATS server; reconnecting", extra={"url": self._settings.url})
             for action in self._on_disconnect:
                 action()

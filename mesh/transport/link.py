@@ -114,6 +114,14 @@ class Link(Client):
         if writer is not None:
             writer.transport.abort()
 
+    def forget_unsent(self) -> None:
+        """Drop what was not yet written; to be called when the connection is lost.
+
+        nats-py would send it over the next one, when it may not be true any more.
+        """
+        self._pending.clear()
+        self._pending_data_size = 0
+
     async def _attempt_reconnect(self) -> None:
         self.abort()
         await super()._attempt_reconnect()

@@ -19,7 +19,7 @@ from mesh.errors import BrokerError, PayloadTooLargeError, QueueFullError
 from mesh.transport import frames
 from mesh.transport.connection import Connection
 from mesh.transport.faults import ApiError, denied, from_api, no_listener
-from mesh.transport.holding import Holds, group_of
+from mesh.transport.holding import Holds
 from mesh.transport.receipts import (
     Batch,
     NoAnswerError,
@@ -98,7 +98,14 @@ class Publisher:
         return len(self._waiting) + len(self._holds)
 
     def post(
-        self, subject: str, block: bytes, payload: bytes, done: Done, context: Any
+        self,
+        subject: str,
+        block: bytes,
+        payload: bytes,
+        done: Done,
+        context: Any,
+        *,
+        once: bool = False,
     ) -> None:
         """Publish without waiting; ``done`` is called once, from the read loop.
 
@@ -108,6 +115,7 @@ class Publisher:
             payload: The body.
             done: Called with the context, the fault or None, and the acknowledgement's bytes.
             context: Given back to ``done``.
+            once: Never send it again: without an answer it is unknown after a second.
 
         Raises:
             PayloadTooLargeError: The server would cut the connection for a message this large.
@@ -121,18 +129,20 @@ class Publisher:
         self._count += 1
         token = b"%x" % self._count
         frame = frames.publish(subject, f"{self._inbox}{self._count:x}", block, payload)
-        self._waiting[token] = waiting = Waiting(subject, frame, done, context, self._clock())
-        if (
-            self._is_away
-        ):  # Sent when the server is back: what waits in a buffer has no deadline.
+        self._waiting[token] = waiting = Waiting(
+            subject, frame, done, context, self._clock(), once=once
+        )
+        if self._is_away:  # Sent when the server is back: a buffer knows no deadline.
             waiting.sent = NEVER
         else:
             self._link.post(frame)
         if self._sweeper is None:
             self._arm()
 
-    async def publish(self, subject: str, block: bytes, payload: bytes) -> Receipt:
-        """Publish and wait for the acknowledgement.
+    async def publish(
+        self, subject: str, block: bytes, payload: bytes, *, once: bool = False
+    ) -> Receipt:
+        """Publish and wait for the acknowledgement; see ``post``.
 
         Raises:
             NoAnswerError: None came before the deadline; the message may be stored or not.
@@ -143,7 +153,7 @@ class Publisher:
             BrokerError: The server refused it.
         """
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.post(subject, block, payload, resolve, future)
+        self.post(subject, block, payload, resolve, future, once=once)
         return receipt_of(await future)
 
     async def ask(self, subject: str, question: bytes = b"") -> bytes:
@@ -175,7 +185,7 @@ class Publisher:
             while len(self._waiting) >= self._window or self._is_crowded():
                 self._room.clear()
                 await self._room.wait()
-            fault = self._reason_not_to_send(batch, subject)
+            fault = batch.hopeless(subject, is_away=self._is_away)
             if fault is None:
                 try:
                     self.post(subject, block, payload, batch.done, index)
@@ -208,21 +218,11 @@ class Publisher:
             self._sweeper.cancel()
             self._sweeper = None
         self._waiting.update(self._holds.overdue(float("inf")))
-        for token in list(self._waiting):
-            waiting = self._waiting.pop(token)
-            why = no_answer(waiting.subject, "the client was closed")
-            waiting.done(waiting.context, why, b"")
+        for token, waiting in list(self._waiting.items()):
+            self._give_up(token, no_answer(waiting.subject, "the client was closed"))
 
     def _is_crowded(self) -> bool:
         return bool(self._holds) and self.in_flight >= self._window
-
-    def _reason_not_to_send(self, batch: Batch, subject: str) -> BrokerError | None:
-        """Say why the rest of a batch need not be tried, if one of it had no chance."""
-        if batch.refusals:
-            return batch.refusals.get(group_of(subject))
-        if batch.silence is not None and self._is_away:
-            return no_answer(subject, "it was not sent, for the server cannot be reached")
-        return None
 
     def _on_ack(self, subject: bytes, _reply: bytes, data: bytes, block: bytes) -> None:
         token = subject[self._cut :]
@@ -301,16 +301,19 @@ class Publisher:
         if waiting is None:  # Answered meanwhile.
             return
         open_s = now - waiting.first_sent
-        if open_s >= self._deadline_s:
-            del self._waiting[token]
-            waiting.done(waiting.context, verdict(waiting.subject), b"")
-            self._room.set()
+        if waiting.once or open_s >= self._deadline_s:
+            self._give_up(token, verdict(waiting.subject))
         elif not self._is_away:
             del self._waiting[token]  # To the end: the order is that of sending.
             self._waiting[token] = waiting
             self._send_again(waiting, now, was_heard=verdict is no_listener)
         if now - self._connected_s >= _SUSPICIOUS_S <= open_s and not self._is_away:
             self.storage.suspect(waiting.subject, now)
+
+    def _give_up(self, token: bytes, fault: BrokerError) -> None:
+        waiting = self._waiting.pop(token)
+        waiting.done(waiting.context, fault, b"")
+        self._room.set()
 
     def _send_again(self, waiting: Waiting, now: float, *, was_heard: bool) -> None:
         """Send a publish once more, marked if the server may have stored it already."""
@@ -331,12 +334,13 @@ class Publisher:
         """End what will never be answered: the server took none of it."""
         for token, waiting in list(self._waiting.items()):
             if waiting.subject == subject:
-                del self._waiting[token]
-                waiting.done(waiting.context, denied(subject), b"")
-                self._room.set()
+                self._give_up(token, denied(subject))
 
     def _on_disconnect(self) -> None:
         self._is_away = True
+        for token, waiting in list(self._waiting.items()):
+            if waiting.once:
+                self._give_up(token, no_answer(waiting.subject, "the connection was lost"))
 
     def _on_reconnect(self) -> None:
         """Send at once, in its order, what the last connection left unanswered."""
@@ -344,4 +348,5 @@ class Publisher:
         self.storage.clear()
         now = self._connected_s = self._clock()
         for waiting in list(self._waiting.values()):
-            self._send_again(waiting, now, was_heard=False)
+            if not waiting.once:  # The next look gives it up.
+                self._send_again(waiting, now, was_heard=False)

@@ -59,6 +59,19 @@ class Batch:
         if not size:
             self.complete.set()
 
+    def hopeless(self, subject: str, *, is_away: bool) -> BrokerError | None:
+        """Say why another one need not be tried, if one before it had no chance.
+
+        Args:
+            subject: Where it is to go.
+            is_away: Whether the server cannot be reached just now.
+        """
+        if self.refusals:
+            return self.refusals.get(group_of(subject))
+        if self.silence is not None and is_away:
+            return no_answer(subject, "it was not sent, for the server cannot be reached")
+        return None
+
     def done(self, index: int, fault: BrokerError | None, ack: bytes) -> None:
         """Take in what became of one publish."""
         if fault is not None:

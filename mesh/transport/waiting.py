@@ -41,13 +41,30 @@ class Waiting:
         context: Given back to ``done``.
         first_sent: Since when its fate is open.
         sent: When it was last sent.
+        once: It may be sent only once: what it says may not be true any more later on.
         trouble: What went wrong so far; None for most.
     """
 
-    __slots__ = ("context", "done", "first_sent", "frame", "sent", "subject", "trouble")
+    __slots__ = (
+        "context",
+        "done",
+        "first_sent",
+        "frame",
+        "once",
+        "sent",
+        "subject",
+        "trouble",
+    )
 
     def __init__(
-        self, subject: str, frame: bytes, done: Done, context: Any, now: float
+        self,
+        subject: str,
+        frame: bytes,
+        done: Done,
+        context: Any,
+        now: float,
+        *,
+        once: bool = False,
     ) -> None:
         self.subject = subject
         self.frame = frame
@@ -55,6 +72,7 @@ class Waiting:
         self.context = context
         self.first_sent = now
         self.sent = now
+        self.once = once
         self.trouble: Trouble | None = None
 
     def refused(self, refusal: QueueFullError, now: float, patience_s: float) -> float:

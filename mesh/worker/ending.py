@@ -70,8 +70,12 @@ class Endings:
             return Lost()
         key = record_id(attempt)
         try:
+            # Once: by the time it could be sent again the lease may have passed.
             await self._publisher.publish(
-                self._names.result(key), self._recorder.result_block(attempt, state), record
+                self._names.result(key),
+                self._recorder.result_block(attempt, state),
+                record,
+                once=True,
             )
         except Exception as fault:
             if not is_fenced(fault):

@@ -110,7 +110,9 @@ class Settlement:
         block = self._recorder.result_block(attempt, State.SUCCEEDED)
         subject = self._names.results_prefix + attempt.job_id
         try:
-            self._publisher.post(subject, block, record, self._on_result, (attempt, outcome))
+            self._publisher.post(
+                subject, block, record, self._on_result, (attempt, outcome), once=True
+            )
         except PayloadTooLargeError:  # The server accepts less than the inline limit.
             self._settle_in_steps(attempt, outcome)
 

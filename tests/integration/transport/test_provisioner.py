@@ -17,11 +17,12 @@ async def test_setup_creates_everything_once(mesh: RunningApp) -> None:
     assert {step.action for step in first} == {Action.CREATE}
     assert {step.action for step in second} == {Action.KEEP}
     consumers = {step.name for step in first if step.kind == "consumer"}
-    assert consumers == {
+    lanes = {
         f"{queue}-{priority}"
         for queue in ("default", "mail")
         for priority in ("critical", "high", "normal", "low")
     }
+    assert consumers == {"due-to-jobs", *lanes}
 
 
 async def test_a_changed_setting_is_applied_and_named(mesh: RunningApp) -> None:
