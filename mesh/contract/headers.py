@@ -8,6 +8,7 @@ CONTENT_TYPE: Final = "Mesh-Content-Type"
 TASK: Final = "Mesh-Task"
 STATE: Final = "Mesh-State"
 ATTEMPT: Final = "Mesh-Attempt"
+REPEAT: Final = "Mesh-Repeat"
 DEAD_LETTER: Final = "Mesh-Dead-Letter"
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
@@ -69,6 +70,14 @@ TABLE: tuple[HeaderRow, ...] = (
         "the first attempt, or what the running record says",
     ),
     HeaderRow(
+        REPEAT,
+        "job, delayed job",
+        "`1`: this job may have been published before, or claims a unique key: ask the records "
+        "before it runs",
+        "producer",
+        "a first delivery is run without asking, and the body's `unique` is not looked at",
+    ),
+    HeaderRow(
         TRACEPARENT,
         "job, delayed job",
         "W3C trace context",
@@ -99,9 +108,10 @@ TABLE: tuple[HeaderRow, ...] = (
     ),
     HeaderRow(
         EXPECTED_LAST,
-        "result, dead letter, running record, job",
-        "`0`: store it only if there is none yet; for a running record: its last revision",
-        "worker, whoever cancels",
+        "result, dead letter, running record, job, delayed job, unique key",
+        "`0`: store it only if there is none yet; for a running record and a unique key that is "
+        "taken over: the last revision",
+        "worker, producer, whoever cancels",
         "a result without it would overwrite the one that counts: never leave it out",
     ),
     HeaderRow(
@@ -115,10 +125,10 @@ TABLE: tuple[HeaderRow, ...] = (
     HeaderRow(STATE, "result", "the job's final state", "worker", "read the record"),
     HeaderRow(
         TTL,
-        "result",
+        "result, unique key",
         "how long the record stays, if not as long as the bucket's age; the job stream refuses "
         "a job with this header",
-        "worker, whoever cancels",
+        "worker, producer, whoever cancels",
         "the bucket's age",
     ),
     HeaderRow(

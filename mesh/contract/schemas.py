@@ -21,6 +21,7 @@ STRUCTS: dict[str, type[Struct]] = {
     "progress": records.ProgressRecord,
     "event": Event,
     "dead_letter": records.DeadLetter,
+    "unique_key": records.UniqueKey,
 }
 """The structs that stand alone on the wire, by the name of their schema."""
 

@@ -48,6 +48,7 @@ class Names:
         "delayed_stream",
         "events_stream",
         "jobs_stream",
+        "locks_bucket",
         "namespace",
         "outputs_bucket",
         "payloads_bucket",
@@ -68,6 +69,7 @@ class Names:
         self.progress_bucket = f"{namespace}-progress"
         self.payloads_bucket = f"{namespace}-payloads"
         self.outputs_bucket = f"{namespace}-outputs"
+        self.locks_bucket = f"{namespace}-locks"
         self.results_prefix = f"$KV.{self.results_bucket}."
         self.progress_prefix = f"$KV.{self.progress_bucket}."
         self.cancel_signals = f"{namespace}.control.cancel.*"
@@ -111,6 +113,10 @@ class Names:
     def progress(self, job_id: str) -> str:
         """The key of a job's running record, as a subject."""
         return self.progress_prefix + job_id
+
+    def unique_key(self, digest: str) -> str:
+        """The key that says to which job a unique key belongs, as a subject."""
+        return f"$KV.{self.locks_bucket}.unique.{digest}"
 
     def cancel_signal(self, job_id: str) -> str:
         """Where live workers are told that a job was cancelled (core NATS)."""

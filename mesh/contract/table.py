@@ -16,6 +16,7 @@ _EVENTS = "<NS>_EVENTS"
 _DEAD = "<NS>_DEAD"
 _RESULTS = "KV_<ns>-results"
 _PROGRESS = "KV_<ns>-progress"
+_LOCKS = "KV_<ns>-locks"
 _OBJECTS = "OBJ_<bucket>"
 _UNTIL_DONE = "work queue: each job stays until it has ended"
 
@@ -129,6 +130,16 @@ TABLE: tuple[Row, ...] = (
         "limits: until the job has ended, at most 7 days",
         "progress-subject",
         "Names.progress",
+    ),
+    Row(
+        "subject",
+        "$KV.<ns>-locks.unique.<digest>",
+        "producers of unique jobs, before the job; the worker that starts or ends it",
+        "producers of unique jobs, and the worker that is about to run one",
+        _LOCKS,
+        "limits: until the job has ended or started, or Nats-TTL",
+        "unique-key-subject",
+        "Names.unique_key",
     ),
     Row(
         "subject",
@@ -272,6 +283,16 @@ TABLE: tuple[Row, ...] = (
         "limits: 7 days",
         "progress-bucket",
         "Names.progress_bucket",
+    ),
+    Row(
+        "bucket",
+        "<ns>-locks",
+        "producers of unique jobs; workers",
+        "producers of unique jobs; workers",
+        _LOCKS,
+        "limits: as its subjects",
+        "locks-bucket",
+        "Names.locks_bucket",
     ),
     Row(
         "bucket",

@@ -44,6 +44,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "progress": records.ProgressRecord,
     "dead_letter": records.DeadLetter,
     "event": Event,
+    "unique_key": records.UniqueKey,
 }
 
 
