@@ -109,8 +109,8 @@ TABLE: tuple[HeaderRow, ...] = (
     HeaderRow(
         EXPECTED_LAST,
         "result, dead letter, running record, job, delayed job, unique key",
-        "`0`: store it only if there is none yet; for a running record and a unique key that is "
-        "taken over: the last revision",
+        "`0`: store it only if there is none yet; for a running record, and a unique key that "
+        "is taken over: the last revision",
         "worker, producer, whoever cancels",
         "a result without it would overwrite the one that counts: never leave it out",
     ),

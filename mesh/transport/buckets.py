@@ -69,6 +69,15 @@ class Shelf:
         answer = await self._connection.api(f"STREAM.PURGE.{self._stream}", {"filter": subject})
         return int(answer.get("purged", 0))
 
+    async def remove_up_to(self, subject: str, sequence: int) -> None:
+        """Remove the messages of a subject that are not newer than one of them.
+
+        Raises:
+            BrokerError: The server refused.
+        """
+        request = {"filter": subject, "seq": sequence + 1}
+        await self._connection.api(f"STREAM.PURGE.{self._stream}", request)
+
     async def count(self) -> int:
         """Count the stream's messages.
 

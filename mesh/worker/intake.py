@@ -31,11 +31,13 @@ from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
 from mesh.transport.payloads import Payloads
 from mesh.worker.attempt import Attempt
 from mesh.worker.failures import crash_loop, describe
+from mesh.worker.keys import KeyCheck
 from mesh.worker.outcomes import AlreadyEnded, Ended, Failed, HandBack, Lost, Outcome
 from mesh.worker.recording import Recorder
 
 _CONTENT_TYPE = headers.CONTENT_TYPE.encode()
 _ATTEMPT = headers.ATTEMPT.encode()
+_REPEAT = headers.REPEAT.encode()
 _ATTEMPT_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _LONGEST_HAND_BACK_S = 10.0
 _SHORTEST_HAND_BACK_S = 0.5
@@ -53,6 +55,7 @@ class Intake:
         payloads: Payloads,
         clock: Clock,
         recorder: Recorder,
+        keys: KeyCheck,
         worker_id: str,
     ) -> None:
         defaults = settings.job_defaults
@@ -62,6 +65,7 @@ class Intake:
         self._clock = clock
         self._worker_id = worker_id
         self._recorder = recorder
+        self._keys = keys
         self._names = Names(settings.namespace)
         self._bucket = self._names.payloads_bucket
         self._max_crashes = settings.worker.max_crashes
@@ -78,7 +82,8 @@ class Intake:
     def is_plain(self, attempt: Attempt) -> bool:
         """Whether the delivery itself says all there is to know: most do."""
         delivery = attempt.delivery
-        return delivery.is_first and _ATTEMPT not in delivery.headers
+        block = delivery.headers
+        return delivery.is_first and _ATTEMPT not in block and _REPEAT not in block
 
     def read(self, attempt: Attempt) -> Outcome | None:
         """Decode a delivery; None: it can run, or ``take`` must fetch its arguments."""
@@ -111,7 +116,7 @@ class Intake:
         ended = self.read(attempt) or await self._fetch_arguments(attempt)
         if ended is not None or is_plain:
             return ended
-        return await self._claim(attempt)
+        return await self._keys.check(attempt) or await self._claim(attempt)
 
     async def _recall(self, attempt: Attempt) -> Outcome | None:
         """Ask the records what became of the job: the delivery count is only a hint."""

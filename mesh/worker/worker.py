@@ -27,6 +27,7 @@ from mesh.worker.consumer import Consumer
 from mesh.worker.executor import Executor
 from mesh.worker.heartbeat import Heartbeat
 from mesh.worker.intake import Intake
+from mesh.worker.keys import KeyCheck
 from mesh.worker.lease import LeaseKeeper
 from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.recording import Recorder
@@ -158,6 +159,7 @@ class Worker:
             payloads=client.payloads,
             clock=self._clock,
             recorder=recorder,
+            keys=KeyCheck(client.keys, self._clock),
             worker_id=self.id,
         )
         processes = ProcessPool(self._app_reference, worker.process_pool)
