@@ -67,6 +67,7 @@ def test_a_job_is_enqueued_by_the_name_of_its_task_and_waited_for(
     assert by_name["result"] == 7
     assert working.state_of(by_name["job_id"]) == "succeeded"
     assert working("result", by_name["job_id"]) == "7\n"
+    assert by_name.pop("is_duplicate") is False
     assert working.json("result", by_name["job_id"], "--json") == by_name
 
 
