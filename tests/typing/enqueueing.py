@@ -22,6 +22,10 @@ def shout(words: str, *, times: int = 1) -> bytes:
     return (words * times).upper().encode()
 
 
+def total(a: int, b: int = 2) -> int:
+    return a + b
+
+
 async def arguments_are_checked() -> None:
     """As if the function were called."""
     await add.enqueue(1)
@@ -63,7 +67,7 @@ async def options_are_checked() -> None:
         expires=60,
         delay=0.5,
         job_id="order-9",
-        unique=Unique(key=lambda a, b=2: a, until="5m", on_conflict="reject"),
+        unique=Unique(key=total, until="5m", on_conflict="reject"),
         tags=("a",),
         meta={"tenant": "a"},
     )

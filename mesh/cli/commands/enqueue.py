@@ -62,9 +62,10 @@ def enqueue(
     wait_timeout: float | None,
     **options: Any,
 ) -> None:
-    """Enqueue a job for TASK and print its id, or that of the job that is there already.
+    """Enqueue a job for TASK and print its id.
 
-    The task need not be known here: a worker that has it runs the job.
+    The task need not be known here: a worker that has it runs the job. If the job is there
+    already, its id is printed, and stderr says so.
     """
     args, kwargs = _read(arguments)
     keywords = cast(

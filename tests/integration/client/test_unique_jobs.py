@@ -18,7 +18,7 @@ from mesh import (
     State,
     Unique,
 )
-from mesh.client.keys import NOTHING
+from mesh.client.keys import NOTHING, Held
 from mesh.client.task import Task
 from mesh.clock import SYSTEM_CLOCK
 from mesh.contract.envelope import Until
@@ -293,7 +293,9 @@ async def test_a_key_that_points_to_nothing_is_taken_over(mesh: RunningApp) -> N
     assert await mesh.count("jobs_stream") == 4
 
 
-async def test_a_slow_producer_is_waited_for_and_not_overtaken(mesh: RunningApp) -> None:
+async def test_a_slow_producer_is_waited_for_and_not_overtaken(
+    mesh: RunningApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A key whose job is not there yet is no answer: it may come, or its producer has died."""
     mesh.app.override({"publish.deadline_s": 0.2})
     work = Work(mesh.app)
@@ -301,14 +303,21 @@ async def test_a_slow_producer_is_waited_for_and_not_overtaken(mesh: RunningApp)
     client = await mesh.client()
     coming = UniqueKey("coming", Until.DONE, SYSTEM_CLOCK.now_ms() + 3_600_000)
     jobs: list[Job[int]] = []
+    looks: list[str] = []
+    read = client.keys.read
+
+    async def look(digest: str) -> Held:
+        looks.append(digest)
+        return await read(digest)
 
     async def enqueue(number: int) -> None:
         jobs.append(await work.task.enqueue(number))
 
+    monkeypatch.setattr(client.keys, "read", look)
     assert await client.keys.write(work.digest(1), coming, 0)
     async with anyio.create_task_group() as group:
         group.start_soon(enqueue, 1)
-        await until(lambda: client.publisher.in_flight == 0, "it looks at the key")
+        await until(lambda: len(looks) >= 3, "it has looked at the key again and again")
         await mesh.app.send("work", [1], job_id="coming")
     # Its producer's clock is an hour ahead and it died: that does not count for an hour.
     lost = UniqueKey("lost", Until.DONE, SYSTEM_CLOCK.now_ms() + 3_600_000)

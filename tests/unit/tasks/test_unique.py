@@ -38,6 +38,14 @@ def key(task: Task[..., None], *args: Any, **kwargs: Any) -> str:
     return "" if unique is None else unique.digest
 
 
+def by_user(user: int, region: str = "eu") -> object:
+    return {"user": user}
+
+
+def by_nothing(user: int) -> object:
+    return object()
+
+
 def test_the_same_arguments_are_the_same_job_however_they_are_given(app: Mesh) -> None:
     """By place or by name; another value, or another number of values, is another job."""
     sync = sync_of(app, unique=True)
@@ -60,7 +68,7 @@ def test_a_call_by_name_has_the_same_key_if_it_names_its_arguments(app: Mesh) ->
 
 def test_a_function_says_what_counts(app: Mesh) -> None:
     """It gets the arguments of the call, without the context."""
-    sync = sync_of(app, Unique(key=lambda user, region="eu": {"user": user}))
+    sync = sync_of(app, Unique(key=by_user))
 
     assert key(sync, 7, "us") == key(sync, user=7) != key(sync, 8)
 
@@ -94,7 +102,7 @@ def test_a_call_may_say_otherwise_than_its_task(app: Mesh) -> None:
 
 def test_a_key_without_a_json_form_is_refused(app: Mesh) -> None:
     """It must mean the same in every process."""
-    sync = sync_of(app, Unique(key=lambda user: object()))
+    sync = sync_of(app, Unique(key=by_nothing))
 
     with pytest.raises(NotSerializableError):
         sync.s(7)
