@@ -13,7 +13,7 @@ import anyio
 
 from mesh.client.claims import Claim, Claims
 from mesh.client.conflicts import JobConflictError
-from mesh.client.messages import Message, choose_id
+from mesh.client.messages import Message, choose_id, is_delayed
 from mesh.client.records import Records
 from mesh.contract.envelope import UniqueClaim
 from mesh.errors import (
@@ -81,7 +81,13 @@ class Admission:
             BrokerError: The server refused it.
         """
         job_id = choose_id(call)
-        if call.options.job_id is not None and await self._records.find(job_id) is not None:
+        try:
+            return await self._admit(call, job_id)
+        except NoAnswerError as error:
+            raise EnqueueUnknownError(job_id, str(error)) from error
+
+    async def _admit(self, call: Call[Any], job_id: str) -> Enqueued:
+        if call.options.job_id is not None and await self._is_there(call, job_id):
             return Enqueued(job_id, is_duplicate=True)
         if call.unique is None:
             return await self._publish(call, job_id)
@@ -93,7 +99,7 @@ class Admission:
             return Enqueued(conflict.job_id, is_duplicate=True)
         try:
             return await self._publish(call, job_id, claimed.claim)
-        except EnqueueUnknownError:  # The job may be there, so it keeps its key.
+        except NoAnswerError:  # The job may be there, so it keeps its key.
             raise
         except MeshError:
             await self._claims.release(claimed)
@@ -102,6 +108,12 @@ class Admission:
     async def admit_many(self, calls: Sequence[Call[Any]]) -> list[Enqueued | MeshError]:
         """Enqueue many calls, some of them at once; each one's outcome, in order."""
         return await at_once(self.admit, calls)
+
+    async def _is_there(self, call: Call[Any], job_id: str) -> bool:
+        """Look for a job where the publish that follows does not: each question costs."""
+        if is_delayed(call.options):
+            return await self._records.find(job_id) is not None
+        return await self._records.is_elsewhere(job_id)
 
     async def _claim(self, unique: Uniqueness, task: str, job_id: str) -> Claim:
         replaces = unique.rule.on_conflict == "replace"
@@ -115,8 +127,6 @@ class Admission:
             receipt = await self._publisher.publish(
                 message.subject, message.block, message.body
             )
-        except NoAnswerError as error:
-            raise EnqueueUnknownError(job_id, str(error)) from error
         except ApiError as fault:
             if fault.err_code != WRONG_LAST_SEQUENCE:
                 raise

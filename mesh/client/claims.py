@@ -18,9 +18,8 @@ from mesh.client.uniqueness import Standing
 from mesh.clock import Clock
 from mesh.contract.envelope import UniqueClaim, Until
 from mesh.contract.records import UniqueKey
-from mesh.errors import EnqueueUnknownError, JobNotFoundError
+from mesh.errors import JobNotFoundError
 from mesh.tasks.unique import Unique, Uniqueness
-from mesh.transport.publisher import NoAnswerError
 
 Cancel = Callable[[str, str], Awaitable[bool]]
 """Cancels a job, with a reason."""
@@ -73,7 +72,7 @@ class Claims:
 
         Raises:
             JobConflictError: The key belongs to another job.
-            EnqueueUnknownError: The server never confirmed the claim.
+            NoAnswerError: The server never confirmed the claim.
             BrokerError: The server refused.
         """
         patience = _Patience(self._keys.grace_s, self._clock)
@@ -91,19 +90,15 @@ class Claims:
                 await self._call_off(held.owner, job_id)
             if verdict is Standing.UNSURE and not patience.is_over(held):
                 await patience.pause()
-            elif (revision := await self._write(claim.key, wanted, held)) is not None:
+            elif (
+                revision := await self._keys.write(claim.key, wanted, held.revision)
+            ) is not None:
                 return Claim(claim, revision)
             held = await self._keys.read(unique.digest)
 
     async def release(self, claimed: Claim) -> None:
         """Give a key back whose job surely does not exist."""
         await self._keys.release(claimed.claim.key, claimed.revision)
-
-    async def _write(self, digest: str, wanted: UniqueKey, held: Held) -> int | None:
-        try:
-            return await self._keys.write(digest, wanted, held.revision)
-        except NoAnswerError as error:
-            raise EnqueueUnknownError(wanted.job_id, f"its unique key: {error}") from error
 
     async def _call_off(self, other: str, job_id: str) -> None:
         with contextlib.suppress(JobNotFoundError):  # It ended, and its record has expired.

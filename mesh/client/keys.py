@@ -90,7 +90,7 @@ class UniqueKeys:
         Raises:
             BrokerError: The bucket could not be read.
         """
-        entry = await self._shelf.last(self._names.unique_key(digest))
+        entry = await self._shelf.last(self._names.unique_key(digest), self._publisher)
         if entry is None:
             return NOTHING
         try:

@@ -203,6 +203,11 @@ def _plain_block(job_id: str, task: str) -> bytes:
     return f"NATS/1.0\r\nNats-Msg-Id: {job_id}\r\nMesh-Task: {task}\r\n\r\n".encode()
 
 
+def is_delayed(options: CallOptions) -> bool:
+    """Whether the server holds the job for a while before it is ready to run."""
+    return options.eta_ms is not None or bool(options.delay_s)
+
+
 def _due_at(options: CallOptions, now_ms: int) -> int | None:
     if options.eta_ms is not None:
         return options.eta_ms

@@ -61,7 +61,7 @@ class Records:
 
     async def progress(self, job_id: str) -> tuple[records.ProgressRecord, int] | None:
         """Read the running record and its revision; None if there is none."""
-        entry = await self._progress.read(job_id)
+        entry = await self._progress.read(job_id, self.publisher)
         if entry is None:
             return None
         with _readable(job_id):
@@ -94,9 +94,10 @@ class Records:
             UnreadableRecordError: A record of it is not mesh's.
             BrokerError: The records could not be read.
         """
-        waiting = await self._delayed.last(self._names.delayed(job_id))
-        fired = await self._delayed.last(self._names.due("*", "*", job_id))
-        queued = await self._jobs.last(self._names.job_anywhere(job_id))
+        names, publisher = self._names, self.publisher
+        waiting = await self._delayed.last(names.delayed(job_id), publisher)
+        fired = await self._delayed.last(names.due("*", "*", job_id), publisher)
+        queued = await self._jobs.last(names.job_anywhere(job_id), publisher)
         running = await self.progress(job_id)
         record = await self.result(job_id)
         if record is not None:
@@ -110,6 +111,21 @@ class Records:
         if fired is None or await self.has_ended(job_id):  # What fired leaves a copy behind.
             return None
         return JobStatus(job_id=job_id, state=State.PENDING)
+
+    async def is_elsewhere(self, job_id: str) -> bool:
+        """Whether a job is where a guarded publish to the queues does not see it.
+
+        Raises:
+            UnreadableRecordError: Its record is not mesh's.
+            BrokerError: The records could not be read.
+        """
+        names, publisher = self._names, self.publisher
+        if await self._delayed.last(names.delayed(job_id), publisher) is not None:
+            return True
+        fired = await self._delayed.last(names.due("*", "*", job_id), publisher)
+        if await self.result(job_id) is not None:
+            return True
+        return fired is not None and not await self.has_ended(job_id)
 
     async def has_ended(self, job_id: str) -> bool:
         """Whether an event says that a job has ended, though its record may have expired.
