@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mesh.app import Mesh
+    from mesh.client.conflicts import JobConflictError
     from mesh.client.job import Job
     from mesh.client.status import JobStatus
     from mesh.client.task import Task
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         ResultTimeoutError,
     )
     from mesh.tasks.context import JobContext, current_job
+    from mesh.tasks.unique import Unique
 
 __version__ = "0.1.0"
 
@@ -29,6 +31,7 @@ __all__ = [
     "ErrorInfo",
     "Job",
     "JobCancelledError",
+    "JobConflictError",
     "JobContext",
     "JobExpiredError",
     "JobFailedError",
@@ -41,12 +44,14 @@ __all__ = [
     "Retry",
     "State",
     "Task",
+    "Unique",
     "current_job",
 ]
 
 _HOMES = {
     "ErrorInfo": "mesh.contract.records",
     "Job": "mesh.client.job",
+    "JobConflictError": "mesh.client.conflicts",
     "JobContext": "mesh.tasks.context",
     "JobStatus": "mesh.client.status",
     "Mesh": "mesh.app",
@@ -54,6 +59,7 @@ _HOMES = {
     "Retry": "mesh.contract.envelope",
     "State": "mesh.contract.lifecycle",
     "Task": "mesh.client.task",
+    "Unique": "mesh.tasks.unique",
     "current_job": "mesh.tasks.context",
 }
 

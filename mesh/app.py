@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
+from mesh.client.admission import Enqueued
 from mesh.client.blocking import BlockingJob, Portal
 from mesh.client.blocking_letters import BlockingDeadLetters
 from mesh.client.client import Client
@@ -15,7 +16,7 @@ from mesh.client.job import Job
 from mesh.client.loops import ClientsOfLoops
 from mesh.client.queues import BlockingQueue, Queue, QueueStatus, queue_statuses
 from mesh.client.task import Stranger, Task, TaskDecorator
-from mesh.errors import BrokerError
+from mesh.errors import MeshError
 from mesh.identifiers import check_job_id
 from mesh.settings.loading import load
 from mesh.settings.model import Settings
@@ -136,7 +137,7 @@ class Mesh:
             pool: ``async``, ``thread`` or ``process``; None: async functions in the loop, plain
                 ones in a thread.
             **keywords: ``queue, priority, timeout, retry, result_ttl, failure_ttl, expires,
-                tags, exclusive``.
+                unique, tags, exclusive``.
 
         Raises:
             TaskDefinitionError: The function cannot be a task.
@@ -149,8 +150,7 @@ class Mesh:
     async def enqueue(self, call: Call[R]) -> Job[R]:
         """Enqueue a prepared call; see ``Task.enqueue``."""
         client = await self.client()
-        job_id = await client.enqueue(call)
-        return Job(job_id, self.client, call.definition, is_known=True)
+        return self._job_of(call, await client.enqueue(call))
 
     async def enqueue_many(
         self, calls: Sequence[Call[R]], *, atomic: bool = False
@@ -164,20 +164,28 @@ class Mesh:
         Raises:
             ExceptionGroup: Some were not stored, or may not be, each with its error; the others
                 are stored.
+            JobConflictError: With ``atomic``: a call has the id or the unique key of another
+                job, and none is stored.
             EnqueueUnknownError: With ``atomic``: the batch was never confirmed.
             BrokerError: With ``atomic``: the batch was refused, and none is stored.
         """
         client = await self.client()
         outcomes = await client.enqueue_many(calls, atomic=atomic)
-        errors = [outcome for outcome in outcomes if isinstance(outcome, BrokerError)]
+        errors = [outcome for outcome in outcomes if isinstance(outcome, MeshError)]
         if errors:
             message = f"{len(errors):,} of {len(outcomes):,} jobs were not confirmed"
             raise ExceptionGroup(message, errors)
-        get = self.client
         return [
-            Job(str(job_id), get, call.definition, is_known=True)
-            for job_id, call in zip(outcomes, calls, strict=True)
+            self._job_of(call, outcome)
+            for outcome, call in zip(outcomes, calls, strict=True)
+            if not isinstance(outcome, MeshError)
         ]
+
+    def _job_of(self, call: Call[R], enqueued: Enqueued) -> Job[R]:
+        job_id, is_duplicate = enqueued
+        return Job(
+            job_id, self.client, call.definition, is_known=True, is_duplicate=is_duplicate
+        )
 
     async def send(
         self,

@@ -52,6 +52,7 @@ class Topology:
             self._results(),
             self._progress(),
             self._bucket(self.names.control_bucket),
+            self._locks(),
             self._objects(self.names.payloads_bucket, 0),
             self._objects(self.names.outputs_bucket, longest_ttl_s(settings)),
         ]
@@ -148,6 +149,10 @@ class Topology:
 
     def _progress(self) -> StreamPlan:
         return self._bucket(self.names.progress_bucket, max_age=_PROGRESS_AGE_S * _NS)
+
+    def _locks(self) -> StreamPlan:
+        # No limit markers: an expired key must be as free as one that never was.
+        return self._bucket(self.names.locks_bucket)
 
     def _bucket(self, bucket: str, **more: Any) -> StreamPlan:
         return self._stream(

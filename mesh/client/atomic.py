@@ -13,7 +13,7 @@ from mesh.contract.subjects import Names
 from mesh.errors import BrokerError, EnqueueUnknownError
 from mesh.transport import frames
 from mesh.transport.connection import Connection
-from mesh.transport.faults import DUPLICATE_IN_BATCH, ApiError, from_api, translated
+from mesh.transport.faults import from_api, translated
 
 MOST = 1000
 _COMMIT_TIMEOUT_S = 10
@@ -27,7 +27,8 @@ async def publish_atomically(
     Raises:
         ValueError: There are too many, or a delayed one among them.
         EnqueueUnknownError: The server never confirmed the batch.
-        BrokerError: The server refused it, and stored none.
+        ApiError: A job that is guarded, or its message id, is there already; none is stored.
+        BrokerError: The server refused the batch, and stored none.
     """
     if len(messages) > MOST:
         msg = f"an atomic batch holds at most {MOST:,} jobs, not {len(messages):,}"
@@ -67,10 +68,6 @@ async def _commit(
         await subscription.unsubscribe()
     answer: dict[str, Any] = json.loads(reply.data) if reply.data else {}
     if "error" in answer:
-        fault = from_api(answer["error"], names.jobs_stream)
-        if isinstance(fault, ApiError) and fault.err_code == DUPLICATE_IN_BATCH:
-            msg = "a job id of the batch was enqueued before; none of it is stored"
-            raise BrokerError(msg)
-        raise fault
+        raise from_api(answer["error"], names.jobs_stream)
     if answer.get("count") != count:
         raise EnqueueUnknownError(message.job_id, f"the batch's commit answered {answer}")

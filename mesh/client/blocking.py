@@ -148,14 +148,17 @@ class BlockingJob(Generic[R_co]):
 
     Attributes:
         id: The job's id.
+        is_duplicate: Whether the job was there already when it was enqueued here.
     """
 
-    __slots__ = ("_job", "_portal", "id")
+    __slots__ = ("_job", "_portal", "id", "is_duplicate")
 
     id: str
+    is_duplicate: bool
 
     def __init__(self, job: Job[R_co], portal: Portal) -> None:
         self.id = job.id
+        self.is_duplicate = job.is_duplicate
         self._job = job
         self._portal = portal
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec import Raw
 
+from mesh.client.admission import Admission, Enqueued, may_be_there
 from mesh.client.atomic import publish_atomically
+from mesh.client.batches import Batches
+from mesh.client.claims import Claims
+from mesh.client.keys import UniqueKeys
 from mesh.client.messages import Message, MessageMaker, choose_id, pack_arguments
 from mesh.client.records import Records
 from mesh.client.status import JobStatus
 from mesh.clock import SYSTEM_CLOCK, Clock
-from mesh.contract.envelope import PayloadRef
+from mesh.contract.envelope import PayloadRef, UniqueClaim
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ResultRecord
 from mesh.contract.subjects import Names
@@ -23,6 +28,7 @@ from mesh.errors import (
     JobCancelledError,
     JobExpiredError,
     JobFailedError,
+    MeshError,
 )
 from mesh.settings.model import Settings
 from mesh.tasks.definition import Call
@@ -44,6 +50,7 @@ class Client:
         publisher: Publishes with acknowledgement.
         payloads: The object buckets.
         records: The stored records of jobs.
+        keys: The unique keys.
         provisioner: Creates streams, consumers and buckets.
     """
 
@@ -56,6 +63,9 @@ class Client:
         self.payloads = Payloads(self.connection)
         self.records = Records(self.connection, self.names, has_replicas=settings.replicas > 1)
         self.publisher: Publisher
+        self.keys: UniqueKeys
+        self._admission: Admission
+        self._batches: Batches
         self._maker = MessageMaker(settings, self.names, clock)
         self._clock = clock
 
@@ -78,6 +88,7 @@ class Client:
         )
         await self.publisher.start()
         self.records.publisher = self.publisher
+        self._assemble()
         try:
             await self.connection.confirm()
         except BaseException:
@@ -92,25 +103,43 @@ class Client:
             self.publisher.stop()
         await self.connection.close()
 
-    async def enqueue(self, call: Call[Any]) -> str:
-        """Publish a job and return its id once the server has it.
+    def _assemble(self) -> None:
+        """Put together what enqueues calls that may be there already."""
+        self.keys = UniqueKeys(
+            self.connection,
+            self.publisher,
+            self.names,
+            self.records,
+            clock=self._clock,
+            publish_deadline_s=self.settings.publish.deadline_s,
+        )
+        claims = Claims(self.keys, self.cancel, self._clock)
+        publish = partial(publish_atomically, self.connection, self.names)
+        self._admission = Admission(self.publisher, self.records, claims, self._message)
+        self._batches = Batches(self.records, claims, self._message, publish)
+
+    async def enqueue(self, call: Call[Any]) -> Enqueued:
+        """Publish a job and name it once the server has it.
 
         Raises:
+            JobConflictError: Its unique key belongs to another job, and its rule rejects it.
             EnqueueUnknownError: The server never confirmed it.
             NotProvisionedError: The streams do not exist.
             QueueFullError: The job stream is full.
             PayloadTooLargeError: The job is larger than the server accepts.
         """
-        message = await self._message(call)
+        if may_be_there(call):
+            return await self._admission.admit(call)
+        message = await self._message(call, choose_id(call))
         try:
             await self.publisher.publish(message.subject, message.block, message.body)
         except NoAnswerError as error:
             raise EnqueueUnknownError(message.job_id, str(error)) from error
-        return message.job_id
+        return Enqueued(message.job_id)
 
     async def enqueue_many(
         self, calls: Sequence[Call[Any]], *, atomic: bool = False
-    ) -> list[str | BrokerError]:
+    ) -> list[Enqueued | MeshError]:
         """Publish many jobs, pipelined.
 
         Args:
@@ -118,12 +147,22 @@ class Client:
             atomic: All of them or none; at most 1,000, none of them delayed.
 
         Returns:
-            For each its id, or the error that kept it out (``atomic`` raises instead).
+            For each its job, or the error that kept it out (``atomic`` raises instead).
         """
         if atomic:
-            messages = [await self._message(call) for call in calls]
-            await publish_atomically(self.connection, self.names, messages)
-            return [message.job_id for message in messages]
+            return [*await self._batches.admit(calls)]
+        guarded = [index for index, call in enumerate(calls) if may_be_there(call)]
+        if not guarded:
+            return await self._publish_many(calls)
+        plain = sorted(set(range(len(calls))) - set(guarded))
+        outcomes = dict(
+            zip(plain, await self._publish_many([calls[i] for i in plain]), strict=True)
+        )
+        admitted = await self._admission.admit_many([calls[i] for i in guarded])
+        outcomes |= zip(guarded, admitted, strict=True)
+        return [outcomes[index] for index in range(len(calls))]
+
+    async def _publish_many(self, calls: Sequence[Call[Any]]) -> list[Enqueued | MeshError]:
         job_ids = [choose_id(call) for call in calls]
         large = [index for index, call in enumerate(calls) if self._maker.is_too_large(call)]
         refs = {index: await self._store(calls[index], job_ids[index]) for index in large}
@@ -133,8 +172,7 @@ class Client:
         )
         receipts = await self.publisher.publish_many(outgoing, len(calls))
         return [
-            _id_or_error(job_id, receipt)
-            for job_id, receipt in zip(job_ids, receipts, strict=True)
+            _outcome(job_id, receipt) for job_id, receipt in zip(job_ids, receipts, strict=True)
         ]
 
     async def status(self, job_id: str) -> JobStatus:
@@ -204,9 +242,12 @@ class Client:
             status = await self.records.status(job_id)
         return status.state is State.CANCELLED
 
-    async def _message(self, call: Call[Any]) -> Message:
-        job_id = choose_id(call)
+    async def _message(
+        self, call: Call[Any], job_id: str, claim: UniqueClaim | None = None
+    ) -> Message:
         ref = await self._store(call, job_id) if self._maker.is_too_large(call) else None
+        if may_be_there(call):
+            return self._maker.make_guarded(call, job_id, ref, claim)
         return self._maker.make(call, job_id, ref)
 
     async def _store(self, call: Call[Any], job_id: str) -> PayloadRef:
@@ -215,12 +256,12 @@ class Client:
         return await self.payloads.put(self.names.payloads_bucket, name, pack_arguments(call))
 
 
-def _id_or_error(job_id: str, receipt: Receipt | BrokerError) -> str | BrokerError:
+def _outcome(job_id: str, receipt: Receipt | BrokerError) -> Enqueued | MeshError:
     if isinstance(receipt, NoAnswerError):
         return EnqueueUnknownError(job_id, str(receipt))
     if isinstance(receipt, BrokerError):
         return receipt
-    return job_id
+    return Enqueued(job_id)
 
 
 def _raise_unless_succeeded(job_id: str, record: ResultRecord) -> None:

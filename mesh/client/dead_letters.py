@@ -261,6 +261,8 @@ class DeadLetters:
         ]
         if job.task.isprintable():
             pairs.append((headers.TASK, job.task))
+        if job.unique is not None:  # The key may be another job's by now.
+            pairs.append((headers.REPEAT, "1"))
         subject = names.job(changes.queue or record.queue, priority, new_id)
         try:
             receipt = await client.publisher.publish(

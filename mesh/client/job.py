@@ -23,11 +23,14 @@ class Job(Generic[R_co]):
 
     Attributes:
         id: The job's id.
+        is_duplicate: Whether the job was there already when it was enqueued here: with the same
+            id, or with the same unique key.
     """
 
-    __slots__ = ("_client", "_definition", "_is_known", "id")
+    __slots__ = ("_client", "_definition", "_is_known", "id", "is_duplicate")
 
     id: str
+    is_duplicate: bool
 
     def __init__(
         self,
@@ -36,11 +39,13 @@ class Job(Generic[R_co]):
         definition: TaskDefinition | None = None,
         *,
         is_known: bool = False,
+        is_duplicate: bool = False,
     ) -> None:
         self.id = job_id
         self._client = client
         self._definition = definition
         self._is_known = is_known
+        self.is_duplicate = is_duplicate
 
     async def status(self) -> JobStatus:
         """Say where the job is.

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from mesh.clock import Clock
 from mesh.contract import envelope, headers
-from mesh.contract.envelope import Envelope, PayloadRef
+from mesh.contract.envelope import Envelope, PayloadRef, UniqueClaim
 from mesh.contract.subjects import Names
 from mesh.identifiers import new_job_id
 from mesh.settings.model import Settings
@@ -70,8 +70,7 @@ class MessageMaker:
         now = self._clock.now_ms()
         overrides = call.options
         own = call.definition.options if call.definition is not None else _NO_TASK_OPTIONS
-        queue = overrides.queue or own.queue or self._defaults.queue
-        priority = overrides.priority or own.priority or self._defaults.priority
+        queue, priority = self._lane(overrides, own)
         body = self._body(call, own, args_ref, now)
         due = _due_at(overrides, now)
         if due is None:
@@ -81,12 +80,59 @@ class MessageMaker:
         block = delayed_block(job_id, call.task, target, due)
         return Message(job_id, self._names.delayed(job_id), block, body, True)
 
+    def make_guarded(
+        self,
+        call: Call[Any],
+        job_id: str,
+        args_ref: PayloadRef | None = None,
+        claim: UniqueClaim | None = None,
+    ) -> Message:
+        """Encode a call that may have been enqueued before.
+
+        The server refuses it while a job of that id is there, and the worker asks the records
+        before it runs it: not even a job that ends while this one is enqueued runs twice.
+
+        Args:
+            call: The task and its arguments.
+            job_id: The job's id.
+            args_ref: Where the arguments lie, if they are too large for the message.
+            claim: The unique key that was claimed for the job.
+        """
+        now = self._clock.now_ms()
+        own = call.definition.options if call.definition is not None else _NO_TASK_OPTIONS
+        queue, priority = self._lane(call.options, own)
+        body = self._body(call, own, args_ref, now, claim)
+        due = _due_at(call.options, now)
+        guard = [(headers.REPEAT, "1"), (headers.EXPECTED_LAST, "0")]
+        if due is None:
+            guard.append((headers.EXPECTED_LAST_SUBJECT, self._names.job_anywhere(job_id)))
+            pairs = [(headers.MESSAGE_ID, job_id), (headers.TASK, call.task), *guard]
+            subject, block = (
+                self._names.job(queue, priority, job_id),
+                frames.header_block(pairs),
+            )
+        else:
+            target = self._names.due(queue, priority, job_id)
+            subject = self._names.delayed(job_id)
+            block = delayed_block(job_id, call.task, target, due, guard)
+        return Message(job_id, subject, block, body, due is not None)
+
+    def _lane(self, overrides: CallOptions, own: TaskOptions) -> tuple[str, str]:
+        queue = overrides.queue or own.queue or self._defaults.queue
+        return queue, overrides.priority or own.priority or self._defaults.priority
+
     def _body(
-        self, call: Call[Any], own: TaskOptions, args_ref: PayloadRef | None, now: int
+        self,
+        call: Call[Any],
+        own: TaskOptions,
+        args_ref: PayloadRef | None,
+        now: int,
+        claim: UniqueClaim | None = None,
     ) -> bytes:
         overrides = call.options
         if (
             overrides is NO_OVERRIDES
+            and claim is None
             and own.expires_s is None
             and args_ref is None
             and not own.tags
@@ -108,6 +154,7 @@ class MessageMaker:
                 expires_at_ms=None if expires_s is None else now + round(expires_s * 1000),
                 tags=overrides.tags if overrides.tags is not None else own.tags,
                 meta=overrides.meta or {},
+                unique=claim,
                 **given,
             )
         )
@@ -152,6 +199,11 @@ def delayed_block(
 def _plain_block(job_id: str, task: str) -> bytes:
     # Both names were checked for line breaks where they entered.
     return f"NATS/1.0\r\nNats-Msg-Id: {job_id}\r\nMesh-Task: {task}\r\n\r\n".encode()
+
+
+def is_delayed(options: CallOptions) -> bool:
+    """Whether the server holds the job for a while before it is ready to run."""
+    return options.eta_ms is not None or bool(options.delay_s)
 
 
 def _due_at(options: CallOptions, now_ms: int) -> int | None:

@@ -62,7 +62,7 @@ class Records:
 
     async def progress(self, job_id: str) -> tuple[records.ProgressRecord, int] | None:
         """Read the running record and its revision; None if there is none."""
-        entry = await self._progress.read(job_id)
+        entry = await self._progress.read(job_id, self.publisher)
         if entry is None:
             return None
         with _readable(job_id):
@@ -81,9 +81,63 @@ class Records:
             status = await self._find(job_id)
         if status is not None:
             return status
-        if await self._has_ended(job_id):
+        if await self.has_ended(job_id):
             raise ResultExpiredError(job_id)
         raise JobNotFoundError(job_id)
+
+    async def find(self, job_id: str) -> JobStatus | None:
+        """Look for a job everywhere; None: it is not known, or its record has expired.
+
+        The places are looked at in the order in which a job moves through them, so that it
+        cannot slip past between two looks; the last one that knows it says where it is.
+
+        Raises:
+            UnreadableRecordError: A record of it is not mesh's.
+            BrokerError: The records could not be read.
+        """
+        names, publisher = self._names, self.publisher
+        waiting = await self._delayed.last(names.delayed(job_id), publisher)
+        fired = await self._delayed.last(names.due("*", "*", job_id), publisher)
+        queued = await self._jobs.last(names.job_anywhere(job_id), publisher)
+        running = await self.progress(job_id)
+        record = await self.result(job_id)
+        if record is not None:
+            return ended(job_id, record)
+        if running is not None:
+            return under_way(job_id, running[0])
+        if queued is not None:
+            return self._pending(job_id, queued)
+        if waiting is not None:
+            return _scheduled(job_id, waiting)
+        if fired is None or await self.has_ended(job_id):  # What fired leaves a copy behind.
+            return None
+        return JobStatus(job_id=job_id, state=State.PENDING)
+
+    async def is_elsewhere(self, job_id: str) -> bool:
+        """Whether a job is where a guarded publish to the queues does not see it.
+
+        Raises:
+            UnreadableRecordError: Its record is not mesh's.
+            BrokerError: The records could not be read.
+        """
+        names, publisher = self._names, self.publisher
+        if await self._delayed.last(names.delayed(job_id), publisher) is not None:
+            return True
+        fired = await self._delayed.last(names.due("*", "*", job_id), publisher)
+        if await self.result(job_id) is not None:
+            return True
+        return fired is not None and not await self.has_ended(job_id)
+
+    async def has_ended(self, job_id: str) -> bool:
+        """Whether an event says that a job has ended, though its record may have expired.
+
+        Raises:
+            BrokerError: The events could not be read.
+        """
+        try:
+            return await self._events.last(self._names.event("finished", job_id)) is not None
+        except NotProvisionedError:  # Events are switched off.
+            return False
 
     async def wait(
         self, job_id: str, timeout_s: float | None, *, is_known: bool
@@ -165,19 +219,23 @@ class Records:
             return under_way(job_id, running[0])
         queued = await self._jobs.last(self._names.job_anywhere(job_id))
         if queued is not None:
-            return _pending(job_id, queued)
+            return self._pending(job_id, queued)
         waiting = await self._delayed.last(self._names.delayed(job_id))
         if waiting is not None:
             return _scheduled(job_id, waiting)
         # It is due, and the job stream has no room for it yet.
         due = await self._delayed.last(self._names.due_anywhere(job_id))
-        return None if due is None else _pending(job_id, due)
+        return None if due is None else self._pending(job_id, due)
 
-    async def _has_ended(self, job_id: str) -> bool:
-        try:
-            return await self._events.last(self._names.event("finished", job_id)) is not None
-        except NotProvisionedError:  # Events are switched off.
-            return False
+    def _pending(self, job_id: str, entry: Entry) -> JobStatus:
+        address = self._names.read_job(entry.subject)
+        return JobStatus(
+            job_id=job_id,
+            state=State.PENDING,
+            task=entry.headers.get(headers.TASK, ""),
+            queue=address.queue,
+            priority=address.priority,
+        )
 
     @contextlib.contextmanager
     def _hints(self, *subjects: str) -> Generator[_Hint]:
@@ -227,14 +285,6 @@ def _readable(job_id: str) -> Generator[None]:
         yield
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableRecordError(job_id, str(error)) from error
-
-
-def _pending(job_id: str, entry: Entry) -> JobStatus:
-    _, _, queue, priority, _ = entry.subject.split(".")
-    task = entry.headers.get(headers.TASK, "")
-    return JobStatus(
-        job_id=job_id, state=State.PENDING, task=task, queue=queue, priority=priority
-    )
 
 
 def _scheduled(job_id: str, entry: Entry) -> JobStatus:

@@ -27,6 +27,7 @@ from mesh.tasks.options import (
     call_options,
 )
 from mesh.tasks.registry import Registry
+from mesh.tasks.unique import Uniqueness, positional_names, uniqueness
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -106,7 +107,7 @@ class Task(Generic[P, R_co]):
 
         Args:
             **keywords: ``queue, priority, timeout, retry, result_ttl, failure_ttl, expires,
-                delay, eta, job_id, tags, meta``.
+                delay, eta, job_id, idempotency_key, unique, tags, meta``.
 
         Raises:
             OptionError: One is unknown, or its value cannot be.
@@ -120,11 +121,28 @@ class Task(Generic[P, R_co]):
         """Check and encode arguments."""
         definition = self.definition
         encoded, named = definition.signature.encode(args, kwargs)
-        return Call(definition.name, encoded, named, options, definition)
+        call: Call[R_co] = Call(definition.name, encoded, named, options, definition)
+        if definition.options.unique or options.unique:
+            call.unique = _uniqueness(definition, args, kwargs, options)
+        return call
 
     def __repr__(self) -> str:
         """Show the name."""
         return f"<Task {self.name}>"
+
+
+def _uniqueness(
+    definition: TaskDefinition,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    options: CallOptions,
+) -> Uniqueness | None:
+    rule = definition.options.unique if options.unique is None else options.unique
+    if not rule:  # The call says that it need not be, whatever its task says.
+        return None
+    signature = definition.signature
+    names = positional_names(definition.function, takes_context=signature.takes_context)
+    return uniqueness(rule, definition.name, args, kwargs, names)
 
 
 class TaskWithOptions(Generic[P, R_co]):

@@ -45,6 +45,12 @@ SUBJECTS: tuple[Case, ...] = (
     _built("a result", "result", "$KV.mesh-results.order-9", job_id="order-9"),
     _built("a running record", "progress", "$KV.mesh-progress.order-9", job_id="order-9"),
     _built(
+        "a unique key",
+        "unique_key",
+        f"$KV.mesh-locks.unique.{'0f' * 32}",
+        digest="0f" * 32,
+    ),
+    _built(
         "the signal that a job is cancelled",
         "cancel_signal",
         "mesh.control.cancel.order-9",
@@ -90,6 +96,7 @@ SUBJECTS: tuple[Case, ...] = (
     _built("the bucket of results", "results_bucket", "mesh-results"),
     _built("the bucket of what workers note", "control_bucket", "mesh-control"),
     _built("the bucket of running records", "progress_bucket", "mesh-progress"),
+    _built("the bucket of locks", "locks_bucket", "mesh-locks"),
     _built("the bucket of large arguments", "payloads_bucket", "mesh-payloads"),
     _built("the bucket of large results", "outputs_bucket", "mesh-outputs"),
     _built(

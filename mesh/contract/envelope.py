@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
@@ -40,6 +41,9 @@ TaskName = Annotated[
 ]
 Arguments = Annotated[Raw, Meta(extra_json_schema={"type": "array"})]
 ErrorName = Annotated[str, Meta(min_length=1, max_length=1000)]
+KeyDigest = Annotated[str, Meta(max_length=64, pattern="^[0-9a-f]{64}$")]
+"""A unique key on the wire: it becomes part of a subject, so it is checked when it is read."""
+
 NamedArguments = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
 
 
@@ -74,6 +78,29 @@ class Retry(Struct, frozen=True, omit_defaults=True, gc=False):
     delays_s: tuple[Seconds, ...] = ()
     on: ErrorTypes = ()
     give_up_on: ErrorTypes = ()
+
+
+class Until(StrEnum):
+    """How long a unique key belongs to a job: to its end, to its start, or for a time."""
+
+    DONE = "done"
+    STARTED = "started"
+    TIME = "time"
+
+
+class UniqueClaim(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A unique key that the job's producer claimed for it before it published the job.
+
+    Attributes:
+        key: The key: 64 hex digits, chosen by the producers. mesh takes the SHA-256 of the
+            task's name, a zero byte and what makes the job unique.
+        until: How long the key belongs to the job: ``done``, ``started`` or ``time``.
+        expires_at_ms: With ``time``: until when.
+    """
+
+    key: KeyDigest
+    until: Until
+    expires_at_ms: Millis = 0
 
 
 class PayloadRef(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -111,6 +138,8 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
             namespace's payload bucket that holds JSON with these two fields.
         tags: Words to find the job by.
         meta: What the producer wants the task to know besides its arguments.
+        unique: The unique key that was claimed for the job; looked at if the message has the
+            header Mesh-Repeat.
     """
 
     task: TaskName
@@ -126,6 +155,7 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
     args_ref: PayloadRef | None = None
     tags: tuple[str, ...] = ()
     meta: dict[str, str] = {}
+    unique: UniqueClaim | None = None
 
 
 _json_decoder = msgspec.json.Decoder(Envelope)

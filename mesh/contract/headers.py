@@ -73,9 +73,10 @@ TABLE: tuple[HeaderRow, ...] = (
     HeaderRow(
         REPEAT,
         "job, delayed job",
-        "`1`: this job may have been published before: the worker asks the records first",
-        "whoever sends a publish again for want of an acknowledgement",
-        "the job is new, unless the records are asked for another reason",
+        "`1`: this job may have been published before, or claims a unique key: the worker asks "
+        "the records first",
+        "producer; whoever sends a publish again for want of an acknowledgement",
+        "a first delivery is run without asking, and the body's `unique` is not looked at",
     ),
     HeaderRow(
         TRACEPARENT,
@@ -117,9 +118,10 @@ TABLE: tuple[HeaderRow, ...] = (
     ),
     HeaderRow(
         EXPECTED_LAST,
-        "result, dead letter, running record, job",
-        "`0`: store it only if there is none yet; for a running record: its last revision",
-        "worker, whoever cancels",
+        "result, dead letter, running record, job, delayed job, unique key",
+        "`0`: store it only if there is none yet; for a running record, and a unique key that "
+        "is taken over: the last revision",
+        "worker, producer, whoever cancels",
         "a result without it would overwrite the one that counts: never leave it out",
     ),
     HeaderRow(
@@ -133,10 +135,10 @@ TABLE: tuple[HeaderRow, ...] = (
     HeaderRow(STATE, "result", "the job's final state", "worker", "read the record"),
     HeaderRow(
         TTL,
-        "result",
+        "result, unique key",
         "how long the record stays, if not as long as the bucket's age; the job stream refuses "
         "a job with this header",
-        "worker, whoever cancels",
+        "worker, producer, whoever cancels",
         "the bucket's age",
     ),
     HeaderRow(

@@ -15,7 +15,7 @@ _KINDS: dict[Kind, str] = {
     "subject": "Subjects: messages are published to them.",
     "filter": "Filters and prefixes: they match subjects; nothing is published to them.",
     "stream": "Streams.",
-    "bucket": "Buckets: key-value (results, progress, control) and object (payloads, outputs).",
+    "bucket": "Buckets: key-value (results, progress, control, locks) and object (the others).",
     "consumer": "Durable consumers of the job stream.",
 }
 

@@ -1,4 +1,4 @@
-"""What is stored about a job: its terminal record, its running record, its dead letter."""
+"""What is stored about a job: terminal record, running record, dead letter, unique key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from mesh.contract.envelope import PayloadRef, Version
+from mesh.contract.envelope import PayloadRef, Until, Version
 from mesh.contract.lifecycle import PRIORITIES, TERMINAL, State
 
 _NULL = Raw(b"null")
@@ -22,6 +22,9 @@ def _null() -> Raw:
 Moment = Annotated[int, Meta(extra_json_schema={"minimum": 0})]
 Number = Annotated[int, Meta(extra_json_schema={"minimum": 0})]
 PriorityOrNothing = Annotated[str, Meta(extra_json_schema={"enum": ["", *PRIORITIES]})]
+JobId = Annotated[str, Meta(max_length=128, pattern="^[A-Za-z0-9_=-]+$")]
+"""A job that a record points to: it becomes part of a subject, so it is checked."""
+
 EndState = Annotated[State, Meta(extra_json_schema={"enum": sorted(TERMINAL)})]
 LiveState = Annotated[State, Meta(extra_json_schema={"enum": [State.RETRYING, State.RUNNING]})]
 
@@ -177,8 +180,33 @@ class LaneTrust(Struct, frozen=True, omit_defaults=True):
     v: Version = 1
 
 
+class UniqueKey(Struct, frozen=True, omit_defaults=True):
+    """To which job a unique key belongs; only a pointer, written before the job is published.
+
+    It says nothing once the job has ended (``done``) or started (``started``) or the time is
+    over (``time``), or if there is no such job though the key is older than a publish takes:
+    whoever wants it then takes it over, by compare and set on the revision it saw.
+
+    Attributes:
+        job_id: The job.
+        until: How long the key belongs to it: ``done``, ``started`` or ``time``.
+        claimed_at_ms: When it was claimed, in milliseconds since the epoch.
+        expires_at_ms: With ``time``: until when, in milliseconds since the epoch.
+        task: The job's task, for people.
+        v: The version of this format.
+    """
+
+    job_id: JobId
+    until: Until
+    claimed_at_ms: Moment = 0
+    expires_at_ms: Moment = 0
+    task: str = ""
+    v: Version = 1
+
+
 encode = msgspec.json.Encoder().encode
 read_result = msgspec.json.Decoder(ResultRecord).decode
 read_progress = msgspec.json.Decoder(ProgressRecord).decode
+read_unique_key = msgspec.json.Decoder(UniqueKey).decode
 read_dead_letter = msgspec.json.Decoder(DeadLetter).decode
 read_lane_trust = msgspec.json.Decoder(LaneTrust).decode

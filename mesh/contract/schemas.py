@@ -22,6 +22,7 @@ STRUCTS: dict[str, type[Struct]] = {
     "event": Event,
     "dead_letter": records.DeadLetter,
     "lane_trust": records.LaneTrust,
+    "unique_key": records.UniqueKey,
 }
 """The structs that stand alone on the wire, by the name of their schema."""
 

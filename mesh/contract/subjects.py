@@ -52,6 +52,7 @@ class Names:
         "elections",
         "events_stream",
         "jobs_stream",
+        "locks_bucket",
         "namespace",
         "outputs_bucket",
         "payloads_bucket",
@@ -73,6 +74,7 @@ class Names:
         self.payloads_bucket = f"{namespace}-payloads"
         self.outputs_bucket = f"{namespace}-outputs"
         self.control_bucket = f"{namespace}-control"
+        self.locks_bucket = f"{namespace}-locks"
         self.results_prefix = f"$KV.{self.results_bucket}."
         self.progress_prefix = f"$KV.{self.progress_bucket}."
         self.cancel_signals = f"{namespace}.control.cancel.*"
@@ -127,6 +129,10 @@ class Names:
     def lane_trust(self, queue: str, priority: str) -> str:
         """The key of what is noted about a lane's server, as a subject."""
         return f"$KV.{self.control_bucket}.trust.{consumer_name(queue, priority)}"
+
+    def unique_key(self, digest: str) -> str:
+        """The key that says to which job a unique key belongs, as a subject."""
+        return f"$KV.{self.locks_bucket}.unique.{digest}"
 
     def cancel_signal(self, job_id: str) -> str:
         """Where live workers are told that a job was cancelled (core NATS)."""

@@ -17,6 +17,7 @@ _DEAD = "<NS>_DEAD"
 _RESULTS = "KV_<ns>-results"
 _PROGRESS = "KV_<ns>-progress"
 _CONTROL = "KV_<ns>-control"
+_LOCKS = "KV_<ns>-locks"
 _OBJECTS = "OBJ_<bucket>"
 _UNTIL_DONE = "work queue: each job stays until it has ended"
 
@@ -150,6 +151,16 @@ TABLE: tuple[Row, ...] = (
         "limits: as the bucket",
         "lane-trust-subject",
         "Names.lane_trust",
+    ),
+    Row(
+        "subject",
+        "$KV.<ns>-locks.unique.<digest>",
+        "producers of unique jobs, before the job; the worker that starts or ends it",
+        "producers of unique jobs, and the worker that is about to run one",
+        _LOCKS,
+        "limits: until the job has ended or started, or Nats-TTL",
+        "unique-key-subject",
+        "Names.unique_key",
     ),
     Row(
         "subject",
@@ -317,6 +328,16 @@ TABLE: tuple[Row, ...] = (
         "limits: no age",
         "control-bucket",
         "Names.control_bucket",
+    ),
+    Row(
+        "bucket",
+        "<ns>-locks",
+        "producers of unique jobs; workers",
+        "producers of unique jobs; workers",
+        _LOCKS,
+        "limits: as its subjects",
+        "locks-bucket",
+        "Names.locks_bucket",
     ),
     Row(
         "bucket",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from mesh.contract import cases_of_keys
 from mesh.contract.case import ERRORS, Case
 from mesh.contract.cases_of_bodies import ENVELOPE, RECORDS
 from mesh.contract.cases_of_names import HEADERS, NAMES, SUBJECTS
@@ -26,12 +27,12 @@ FILES: dict[str, Vectors] = {
         """Bodies of job messages. `content_type` is the header Mesh-Content-Type; if it is not
         given, the message has none. `expect` is the job as mesh itself writes it: `args` and
         `kwargs` always, other fields only where they say something else than the default.""",
-        ENVELOPE,
+        ENVELOPE + cases_of_keys.ENVELOPE,
     ),
     "records": Vectors(
         """Stored records and events, all in JSON. `record` names a schema. `expect` is the
         record as mesh itself writes it.""",
-        RECORDS,
+        RECORDS + cases_of_keys.RECORDS,
     ),
     "subjects": Vectors(
         """Names of subjects, streams, buckets and consumers. `build` names a builder of

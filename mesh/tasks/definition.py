@@ -18,6 +18,7 @@ from mesh.tasks.options import (
     task_options,
 )
 from mesh.tasks.signature import Signature
+from mesh.tasks.unique import Uniqueness, uniqueness
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -81,15 +82,17 @@ class Call(Generic[R_co]):
         kwargs: Keyword arguments as a JSON object.
         options: What this call says differently from the task.
         definition: The task, or None when it is called by name only.
+        unique: What makes the call unique; None: it need not be.
     """
 
-    __slots__ = ("args", "definition", "kwargs", "options", "task")
+    __slots__ = ("args", "definition", "kwargs", "options", "task", "unique")
 
     args: bytes
     definition: TaskDefinition | None
     kwargs: bytes
     options: CallOptions
     task: str
+    unique: Uniqueness | None
 
     def __init__(
         self,
@@ -98,12 +101,15 @@ class Call(Generic[R_co]):
         kwargs: bytes,
         options: CallOptions,
         definition: TaskDefinition | None,
+        *,
+        unique: Uniqueness | None = None,
     ) -> None:
         self.task = task
         self.args = args
         self.kwargs = kwargs
         self.options = options
         self.definition = definition
+        self.unique = unique
 
     def __repr__(self) -> str:
         """Show the task; arguments may be secret."""
@@ -124,6 +130,7 @@ def call_by_name(task: str, args: object, kwargs: object, options: CallOptions) 
         raise ArgumentsError(task, f"args is a {type(args).__name__}, not a list")
     if not isinstance(kwargs, Mapping):
         raise ArgumentsError(task, f"kwargs is a {type(kwargs).__name__}, not a dict")
-    positional = codec.encode(list(cast("Sequence[object]", args)))
-    named = codec.encode(dict(cast("Mapping[str, object]", kwargs)))
-    return Call(task, positional, named, options, None)
+    given, names = cast("Sequence[object]", args), cast("Mapping[str, object]", kwargs)
+    unique = uniqueness(options.unique, task, given, names) if options.unique else None
+    positional, named = codec.encode(list(given)), codec.encode(dict(names))
+    return Call(task, positional, named, options, None, unique=unique)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +19,7 @@ from mesh.durations import Duration, seconds
 from mesh.errors import InvalidNameError, OptionError, TaskDefinitionError
 from mesh.identifiers import check_job_id, check_queue
 from mesh.policy.retry import type_name
+from mesh.tasks.unique import Unique, read_unique
 
 RetryPolicy = Callable[[int, ErrorInfo], Duration | None]
 """Says, from the failed attempt's number and failure, how long to wait; None: give up."""
@@ -48,6 +49,7 @@ class TaskOptions(Struct, frozen=True):
     pool: Pool = Pool.ASYNC
     policy: RetryPolicy | None = None
     tags: tuple[str, ...] = ()
+    unique: Unique | Literal[False] | None = None
     exclusive: bool = False
 
 
@@ -66,6 +68,7 @@ class CallOptions(Struct, frozen=True):
     job_id: str | None = None
     tags: tuple[str, ...] | None = None
     meta: dict[str, str] | None = None
+    unique: Unique | Literal[False] | None = None
 
 
 class _SharedOptions(TypedDict, total=False):
@@ -78,6 +81,7 @@ class _SharedOptions(TypedDict, total=False):
     failure_ttl: Duration
     expires: Duration
     tags: tuple[str, ...] | list[str]
+    unique: Unique | bool
 
 
 class CommonOptions(_SharedOptions, total=False):
@@ -94,6 +98,7 @@ class CallKeywords(_SharedOptions, total=False):
     delay: Duration
     eta: datetime
     job_id: str
+    idempotency_key: str
     meta: dict[str, str]
 
 
@@ -129,6 +134,9 @@ def call_options(keywords: CallKeywords) -> CallOptions:
     if "delay" in keywords and "eta" in keywords:
         option = "eta"
         raise OptionError(option, "'delay' is given too; keep one of them")
+    if "job_id" in keywords and "idempotency_key" in keywords:
+        option = "idempotency_key"
+        raise OptionError(option, "'job_id' is given too, and means the same; keep one of them")
     return CallOptions(**_read(keywords, _OF_CALLS))
 
 
@@ -256,6 +264,8 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "delay": ("delay_s", seconds),
     "eta": ("eta_ms", _instant),
     "job_id": ("job_id", check_job_id),
+    "idempotency_key": ("job_id", check_job_id),
+    "unique": ("unique", read_unique),
     "meta": ("meta", _meta),
     "exclusive": ("exclusive", _flag),
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any, NamedTuple
 
 from mesh.contract.subjects import kv_stream
 from mesh.transport import frames
 from mesh.transport.connection import Connection
-from mesh.transport.faults import MESSAGE_NOT_FOUND, ApiError
+from mesh.transport.faults import MESSAGE_NOT_FOUND, ApiError, from_api
 from mesh.transport.publisher import Publisher
 
 
@@ -38,16 +39,23 @@ class Shelf:
         self._connection = connection
         self._stream = stream
 
-    async def last(self, subject: str) -> Entry | None:
+    async def last(self, subject: str, publisher: Publisher | None = None) -> Entry | None:
         """Read the last message of a subject, which may hold wildcards; None if there is none.
 
+        Args:
+            subject: The subject.
+            publisher: Asks again, until its deadline, if the server goes away meanwhile.
+
         Raises:
+            NoAnswerError: The publisher got no answer before its deadline.
             BrokerError: The stream could not be read.
         """
+        operation, question = f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject}
         try:
-            answer = await self._connection.api(
-                f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject}
-            )
+            if publisher is None:
+                answer = await self._connection.api(operation, question)
+            else:
+                answer = await _asked(publisher, operation, question)
         except ApiError as fault:
             if fault.err_code == MESSAGE_NOT_FOUND:
                 return None
@@ -68,6 +76,15 @@ class Shelf:
         """
         answer = await self._connection.api(f"STREAM.PURGE.{self._stream}", {"filter": subject})
         return int(answer.get("purged", 0))
+
+    async def remove_up_to(self, subject: str, sequence: int) -> None:
+        """Remove the messages of a subject that are not newer than one of them.
+
+        Raises:
+            BrokerError: The server refused.
+        """
+        request = {"filter": subject, "seq": sequence + 1}
+        await self._connection.api(f"STREAM.PURGE.{self._stream}", request)
 
     async def count(self) -> int:
         """Count the stream's messages.
@@ -90,13 +107,13 @@ class Bucket:
         self._direct = f"$JS.API.DIRECT.GET.{kv_stream(bucket)}"
         self._has_replicas = has_replicas
 
-    async def read(self, key: str) -> Entry | None:
-        """Read a key; None if it has no value.
+    async def read(self, key: str, publisher: Publisher | None = None) -> Entry | None:
+        """Read a key; None if it has no value. See ``Shelf.last``.
 
         Raises:
             BrokerError: The bucket could not be read.
         """
-        return await self._shelf.last(self._prefix + key)
+        return await self._shelf.last(self._prefix + key, publisher)
 
     async def value(self, key: str, publisher: Publisher) -> bytes | None:
         """Read the value of a key that never changes once it is written; None if there is none.
@@ -128,3 +145,13 @@ class Bucket:
             BrokerError: The bucket could not be read.
         """
         return await self._shelf.count()
+
+
+async def _asked(
+    publisher: Publisher, operation: str, question: dict[str, Any]
+) -> dict[str, Any]:
+    body = await publisher.ask(f"$JS.API.{operation}", json.dumps(question).encode())
+    answer: dict[str, Any] = json.loads(body)
+    if "error" in answer:
+        raise from_api(answer["error"], operation)
+    return answer

@@ -42,6 +42,7 @@ class Attempt:
         progress: The newest report.
         has_news: Whether the newest report is not yet stored.
         revision: Revision of the running record; 0 if there is none.
+        key_revision: Revision of the unique key that is the job's; 0: it has none.
         holds_slot: Whether it takes up one of the worker's slots.
         has_record: Whether a running record was ever written.
         writing: The write of the running record that is on its way, if any; the heartbeat's
@@ -70,6 +71,7 @@ class Attempt:
         "holds_slot",
         "is_settling",
         "job_id",
+        "key_revision",
         "kwargs",
         "lane",
         "number",
@@ -118,6 +120,7 @@ class Attempt:
         self.stop_reason = ""
         self.progress: Progress | None = None
         self.revision = 0
+        self.key_revision = 0
         self.has_news = False
         self.has_record = False
         self.holds_slot = False

@@ -33,12 +33,14 @@ from mesh.transport.payloads import Payloads
 from mesh.worker.attempt import Attempt
 from mesh.worker.failures import crash_loop, describe
 from mesh.worker.fence import Fence
+from mesh.worker.keys import KeyCheck
 from mesh.worker.outcomes import AlreadyEnded, Ended, Failed, HandBack, Lost, Outcome
 from mesh.worker.recording import Recorder
 
 _CONTENT_TYPE = headers.CONTENT_TYPE.encode()
 _ATTEMPT = headers.ATTEMPT.encode()
 _SOURCE = headers.SOURCE.encode()
+_REPEAT = headers.REPEAT.encode()
 _ATTEMPT_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _LONGEST_HAND_BACK_S = 10.0
 _SHORTEST_HAND_BACK_S = 0.5
@@ -58,6 +60,7 @@ class Intake:
         recorder: Recorder,
         fence: Fence,
         metrics: WorkerMetrics,
+        keys: KeyCheck,
         worker_id: str,
     ) -> None:
         defaults = settings.job_defaults
@@ -68,6 +71,7 @@ class Intake:
         self._worker_id = worker_id
         self._recorder = recorder
         self._fence = fence
+        self._keys = keys
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._bucket = Names(settings.namespace).payloads_bucket
@@ -89,7 +93,7 @@ class Intake:
         """
         delivery = attempt.delivery
         block = delivery.headers
-        if not delivery.is_first or _ATTEMPT in block or _SOURCE in block:
+        if not delivery.is_first or _ATTEMPT in block or _SOURCE in block or _REPEAT in block:
             return False
         lane = attempt.lane
         return not lane.untrusted_until or lane.is_past_doubt(delivery.sequence)
@@ -130,7 +134,7 @@ class Intake:
         ended = ended or await self._complete_arguments(attempt)
         if ended is not None or not must_claim:
             return ended
-        return await self._claim(attempt)
+        return await self._keys.check(attempt) or await self._claim(attempt)
 
     async def _recall(self, attempt: Attempt) -> Outcome | None:
         """Ask the records what became of the job: the delivery count is only a hint."""

@@ -28,6 +28,7 @@ from mesh.worker.attempt import Attempt
 from mesh.worker.ending import Endings
 from mesh.worker.failures import describe
 from mesh.worker.fence import Fence
+from mesh.worker.keys import release_key
 from mesh.worker.outcomes import (
     AlreadyEnded,
     Crashed,
@@ -284,6 +285,8 @@ class Settlement:
         if envelope is not None and envelope.args_ref is not None and not keep_arguments:
             await self._client.payloads.remove(envelope.args_ref)
         self._link.post(frames.signal(attempt.delivery.reply, ACK))
+        if attempt.key_revision:
+            await release_key(self._client.keys, attempt)
 
     def _tally(self, attempt: Attempt) -> TaskTally:
         # A foreign producer may name any task: only a known one may become a label.

@@ -29,6 +29,7 @@ from mesh.worker.executor import Executor
 from mesh.worker.fence import Fence
 from mesh.worker.heartbeat import Heartbeat
 from mesh.worker.intake import Intake
+from mesh.worker.keys import KeyCheck
 from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
@@ -170,6 +171,7 @@ class Worker:
             recorder=recorder,
             fence=fence,
             metrics=self._metrics,
+            keys=KeyCheck(client.keys, self._clock),
             worker_id=self.id,
         )
         processes = ProcessPool(self._app_reference, worker.process_pool)

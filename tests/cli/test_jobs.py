@@ -67,7 +67,27 @@ def test_a_job_is_enqueued_by_the_name_of_its_task_and_waited_for(
     assert by_name["result"] == 7
     assert working.state_of(by_name["job_id"]) == "succeeded"
     assert working("result", by_name["job_id"]) == "7\n"
+    assert by_name.pop("is_duplicate") is False
     assert working.json("result", by_name["job_id"], "--json") == by_name
+
+
+def test_a_job_that_is_enqueued_twice_is_told_so(working: CommandLine) -> None:
+    """With the same id, or unique and not ended: stdout has the id, stderr the news."""
+    arguments = ("enqueue", "add", "--json", "[5, 6]", "--unique", "--delay", "60")
+
+    first = working("enqueue", "add", "--json", "[1, 2]", "--id", "sum", "--wait")
+    second = working("enqueue", "add", "--json", "[3, 4]", "--job-id", "sum", "--wait")
+    told = working.json("enqueue", "add", "--id", "sum", "--output", "json")
+    alone = working(*arguments)
+    again = working(*arguments)
+    with working.start("enqueue", "add", "--id", "sum") as program:
+        assert program.ends() == 0
+
+    assert (first, second) == ("3\n", "3\n")
+    assert told == {"job_id": "sum", "is_duplicate": True}
+    assert again == alone
+    assert "Job sum was there already; nothing was enqueued." in program.log
+    working("cancel", alone.strip())
 
 
 def test_a_job_that_fails_makes_the_command_fail(working: CommandLine) -> None:

@@ -38,6 +38,7 @@ ARGUMENTS: dict[str, st.SearchStrategy[str]] = {
     "queue": QUEUES,
     "priority": PRIORITY,
     "job_id": JOB_IDS,
+    "digest": st.text("0123456789abcdef", min_size=64, max_size=64),
     "kind": st.sampled_from(EventKind),
     "name": st.text(max_size=80).filter(bool),
     "chunks_id": st.text(string.ascii_letters + string.digits, min_size=1, max_size=22)
@@ -81,7 +82,12 @@ def buckets(row: Row, names: Names) -> st.SearchStrategy[str]:
     """The buckets that a row can be about."""
     if row.builder == "kv_stream":
         return st.sampled_from(
-            [names.results_bucket, names.progress_bucket, names.control_bucket]
+            [
+                names.results_bucket,
+                names.progress_bucket,
+                names.control_bucket,
+                names.locks_bucket,
+            ]
         )
     return st.sampled_from([names.payloads_bucket, names.outputs_bucket])
 
@@ -254,6 +260,7 @@ def filled(pattern: str) -> str:
         "<priority>": "high",
         "<job_id>": "order-9",
         "<kind>": "finished",
+        "<digest>": "0f" * 32,
         "<bucket>": "mesh-payloads",
         "<chunks_id>": "X1",
         "<base64url of the name>": "eA==",

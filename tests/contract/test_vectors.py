@@ -45,6 +45,7 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "dead_letter": records.DeadLetter,
     "lane_trust": records.LaneTrust,
     "event": Event,
+    "unique_key": records.UniqueKey,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from mesh import Job, JobStatus, Mesh, Retry
+from mesh import Job, JobStatus, Mesh, Retry, Unique
 from mesh.client.blocking import BlockingJob
 from mesh.tasks.definition import Call
 
@@ -20,6 +20,10 @@ async def add(a: int, b: int = 2) -> int:
 @app.task
 def shout(words: str, *, times: int = 1) -> bytes:
     return (words * times).upper().encode()
+
+
+def total(a: int, b: int = 2) -> int:
+    return a + b
 
 
 async def arguments_are_checked() -> None:
@@ -43,6 +47,7 @@ async def a_job_knows_its_result() -> None:
     assert_type(job, Job[int])
     assert_type(await job.result(), int)
     assert_type(await job.result(timeout="5m"), int)
+    assert_type(job.is_duplicate, bool)
     assert_type(await job.status(), JobStatus)
     assert_type(await job.cancel("not needed"), bool)
     assert_type([status async for status in job.watch()], list[JobStatus])
@@ -62,6 +67,7 @@ async def options_are_checked() -> None:
         expires=60,
         delay=0.5,
         job_id="order-9",
+        unique=Unique(key=total, until="5m", on_conflict="reject"),
         tags=("a",),
         meta={"tenant": "a"},
     )
@@ -70,6 +76,9 @@ async def options_are_checked() -> None:
     assert_type(urgent.s(1, b=2), Call[int])
     await urgent.enqueue("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     add.options(eta=datetime(2030, 1, 31, tzinfo=UTC))
+    add.options(unique=True, idempotency_key="order-9")
+    add.options(unique="a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Unique(on_conflict="queue")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     add.options(eta="noon")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     add.options(delay=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     add.options(dealy=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
     from mesh.app import Mesh
+    from mesh.client.job import Job
     from mesh.tasks.options import CallKeywords
 
 _PRIORITIES = ("critical", "high", "normal", "low")
@@ -34,7 +35,15 @@ _PRIORITIES = ("critical", "high", "normal", "low")
 @click.option("--delay", type=duration, metavar="DURATION", help="Run it so much later.")
 @click.option("--eta", type=instant, metavar="TIME", help="Run it then: ISO 8601 with offset.")
 @click.option(
-    "--job-id", type=job_id, metavar="ID", help="The job's id; enqueued twice, it runs once."
+    "--id",
+    "--job-id",
+    "job_id",
+    type=job_id,
+    metavar="ID",
+    help="The job's id, as an idempotency key: enqueued twice, it runs once.",
+)
+@click.option(
+    "--unique", is_flag=True, default=None, help="Not while one with the same arguments is."
 )
 @click.option("--timeout", type=duration, metavar="DURATION", help="Limit of one attempt.")
 @click.option("--retry", type=click.IntRange(min=0), help="How often to retry.")
@@ -55,7 +64,8 @@ def enqueue(
 ) -> None:
     """Enqueue a job for TASK and print its id.
 
-    The task need not be known here: a worker that has it runs the job.
+    The task need not be known here: a worker that has it runs the job. If the job is there
+    already, its id is printed, and stderr says so.
     """
     args, kwargs = _read(arguments)
     keywords = cast(
@@ -65,18 +75,21 @@ def enqueue(
         message = "Give --delay or --eta, not both."
         raise click.UsageError(message)
 
-    async def send(mesh: Mesh) -> tuple[str, Raw | None]:
+    async def send(mesh: Mesh) -> tuple[Job[Any], Raw | None]:
         job = await mesh.send(task, args, kwargs, **keywords)
         if not waits and wait_timeout is None:
-            return job.id, None
+            return job, None
         client = await mesh.client()
-        return job.id, await client.result(job.id, wait_timeout, is_known=True)
+        return job, await client.result(job.id, wait_timeout, is_known=True)
 
-    job_id, value = target.run(send)
+    job, value = target.run(send)
+    told = {"job_id": job.id, "is_duplicate": job.is_duplicate}
+    if job.is_duplicate and not output.is_json:
+        click.echo(f"Job {job.id} was there already; nothing was enqueued.", err=True)
     if value is None:
-        output.show({"job_id": job_id}, job_id)
+        output.show(told, job.id)
     else:
-        output.show({"job_id": job_id, "result": value}, as_json(value))
+        output.show(told | {"result": value}, as_json(value))
 
 
 def _read(text: str) -> tuple[list[Any], dict[str, Any]]:

@@ -25,6 +25,7 @@ from mesh.tasks.options import (
     pool_of,
     task_options,
 )
+from mesh.tasks.unique import Unique
 
 NOON = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
 NOON_MS = 1_896_091_200_000
@@ -51,6 +52,9 @@ COMMON: list[tuple[str, Any, str, Any]] = [
     ),
     ("tags", ["a", "b"], "tags", ("a", "b")),
     ("tags", (), "tags", ()),
+    ("unique", True, "unique", Unique()),
+    ("unique", False, "unique", False),
+    ("unique", Unique("a", "5m", "reject"), "unique", Unique("a", "5m", "reject")),
 ]
 OF_TASKS: list[tuple[str, Any, str, Any]] = [
     ("exclusive", True, "exclusive", True),
@@ -61,6 +65,7 @@ OF_CALLS: list[tuple[str, Any, str, Any]] = [
     ("eta", NOON, "eta_ms", NOON_MS),
     ("eta", NOON.astimezone(timezone(timedelta(hours=5, minutes=45))), "eta_ms", NOON_MS),
     ("job_id", "order-9", "job_id", "order-9"),
+    ("idempotency_key", "order-9", "job_id", "order-9"),
     ("meta", {"tenant": "a"}, "meta", {"tenant": "a"}),
 ]
 BAD: list[tuple[str, Any, str]] = [
@@ -81,6 +86,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("retry", Retry(backoff="expo"), "Invalid enum value 'expo'"),  # type: ignore[arg-type]
     ("tags", "urgent", "Expected `array`, got `str`"),
     ("tags", [1], "Expected `str`, got `int`"),
+    ("unique", "yes", "'yes' is neither True nor False nor a Unique"),
+    ("unique", None, "None is neither True nor False"),
     ("meta", {"tenant": 5}, "Expected `str`, got `int`"),
     ("meta", "x", "Expected `object`, got `str`"),
     ("eta", datetime(2030, 1, 31), "no datetime with a time zone"),  # noqa: DTZ001
@@ -178,6 +185,14 @@ def test_delay_and_due_time_exclude_each_other() -> None:
     """A job is due at one moment only."""
     with pytest.raises(OptionError, match="'eta' is refused: 'delay' is given too; keep one"):
         call_options({"delay": 5, "eta": NOON})
+
+
+def test_an_idempotency_key_is_a_job_id_by_another_name() -> None:
+    """One job has one id."""
+    with pytest.raises(OptionError, match="'idempotency_key' is refused: 'job_id' is given"):
+        call_options({"job_id": "a", "idempotency_key": "a"})
+    with pytest.raises(InvalidNameError, match="job id 'a b' is refused"):
+        call_options({"idempotency_key": "a b"})
 
 
 @settings(deadline=None, max_examples=30)
