@@ -63,8 +63,8 @@ AIMS: Mapping[str, Aim] = {
     ),
     "a worker is cut off for longer than its lease": Aim(
         ("record_replaced", "claim_unfenced"),
-        {"short": 8, "long_flaky": 1},
-        (Fault(1.2, FaultKind.CUT, "w0", 3.2),),
+        {"short": 5, "long_flaky": 1},
+        (Fault(1.2, FaultKind.CUT, "w0", 2.6),),
         jobs=150,
         seconds=1.3,
     ),

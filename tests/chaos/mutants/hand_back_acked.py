@@ -8,4 +8,6 @@ from mesh.worker import consumer, settlement
 
 def mutate() -> None:
     """Break the worker of this process."""
-    vars(consumer)["NAK"] = vars(settlement)["NAK"] = ACK
+    name = "NAK"
+    for module in (consumer, settlement):
+        setattr(module, name, ACK)
