@@ -181,7 +181,7 @@ def pooled(number: int) -> str:
 
 
 @app.task(pool="process")
-def crasher(number: int) -> str:
+def crashing(number: int) -> str:
     """Kill the own process once."""
     with run(number) as execution:
         if execution.is_first():

@@ -19,7 +19,7 @@ MIX: Mapping[str, float] = {
     "long": 1.5,
     "long_flaky": 0.5,
     "flaky_late": 1,
-    "crasher": 0.2,
+    "crashing": 0.2,
 }
 """Task -> how often it is enqueued, relative to the others."""
 
