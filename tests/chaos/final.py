@@ -30,8 +30,8 @@ class Stored(NamedTuple):
     t: float
 
 
-async def left_over(app: Mesh) -> dict[str, int]:
-    """Count what is left in the streams of jobs and in the progress bucket."""
+async def left_over(app: Mesh) -> dict[str, list[str]]:
+    """Name the jobs that are left in the streams of jobs and in the progress bucket."""
     names = (await app.client()).names
     places = {
         "jobs": (names.jobs_stream, ">"),
@@ -39,7 +39,10 @@ async def left_over(app: Mesh) -> dict[str, int]:
         "delayed": (names.delayed_stream, names.delayed("*")),
         "progress": (kv_stream(names.progress_bucket), ">"),
     }
-    return {word: len(await _counts(app, *place)) for word, place in places.items()}
+    return {
+        word: [subject.rpartition(".")[2] for subject in await _counts(app, *place)]
+        for word, place in places.items()
+    }
 
 
 async def read_final(app: Mesh, journal: Journal) -> None:
@@ -64,7 +67,10 @@ async def _read(app: Mesh, journal: Journal, connection: NatsClient) -> None:
         journal.write("finished", "ok", id=subject.rpartition(".")[2], value=count)
     state = (await client.connection.api(f"STREAM.INFO.{results}"))["state"]
     replaced = state["last_seq"] - state["messages"]
-    journal.write("left", "ok", value=await left_over(app) | {"replaced": replaced})
+    journal.write("replaced", "ok", value=replaced)
+    for place, job_ids in (await left_over(app)).items():
+        for job_id in job_ids:
+            journal.write("left", "ok", id=job_id, value=place)
 
 
 async def _record(app: Mesh, proc: str, stored: Stored) -> Line:

@@ -28,8 +28,8 @@ class Line(Struct, frozen=True, omit_defaults=True):
         proc: Who says so: ``producer``, ``nemesis``, ``reader``, or a worker such as ``w1.2``,
             which is the second process in the place of worker 1.
         f: What it is about: ``clock``, ``enqueue``, ``cancel``, ``result``, ``run``, ``fault``,
-            ``spawn``, ``exit``, ``record``, ``finished``, ``letter``, ``left``, ``healed``,
-            ``drained``.
+            ``spawn``, ``exit``, ``record``, ``replaced``, ``finished``, ``letter``, ``left``,
+            ``healed``, ``drained``.
         type: ``invoke`` when it begins; ``ok``, ``fail``, or ``info`` when nobody can say.
         id: The job.
         attempt: The attempt's number, as the task sees it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from chaos.checker import RULES, Violation, extra_runs
@@ -32,18 +32,18 @@ def _facts(story: Story) -> Iterable[str]:
     yield _line("at rest", *_rest(story))
 
 
-def _rest(story: Story) -> tuple[str, dict[str, int]]:
-    healed = max((window.heal for window in story.windows), default=0.0)
-    last = max((job.records[0].t for job in story.jobs.values() if job.records), default=0.0)
+def _rest(story: Story) -> tuple[str, Counter[str]]:
+    left = Counter(place for job in story.jobs.values() for place in job.left_in)
     if story.drained is None or story.drained.type != "ok":
-        return "never", story.left
+        return "never", left
     if not story.windows:
-        return "yes", story.left
-    after = max(0.0, last - healed)
-    return f"last end {after:.1f} s after the last fault was mended", story.left
+        return "yes", left
+    healed = max(window.heal for window in story.windows)
+    last = max((job.records[0].t for job in story.jobs.values() if job.records), default=healed)
+    return f"last end {max(0.0, last - healed):.1f} s after the last fault was mended", left
 
 
-def _line(name: str, total: object, parts: dict[str, int]) -> str:
+def _line(name: str, total: object, parts: Mapping[str, int]) -> str:
     words = ", ".join(f"{word} {count}" for word, count in sorted(parts.items()) if count)
     return f"{name:12} {total}{f' ({words})' if words else ''}"
 

@@ -192,7 +192,7 @@ async def _drain(plan: Plan, stage: Stage) -> bool:
     """
     deadline = SYSTEM_CLOCK.monotonic() + plan.drain_s
     hopeless = deadline
-    left = {"jobs": 1}
+    left = {"jobs": [""]}
     async with anyio.create_task_group() as helpers:
         helpers.start_soon(_look_after, stage, lambda: None)
         while any(left.values()) and SYSTEM_CLOCK.monotonic() < min(deadline, hopeless):

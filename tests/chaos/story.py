@@ -85,6 +85,7 @@ class JobStory(msgspec.Struct):
         finished: How many finished events the server emitted.
         letters: How many dead letters there are.
         reads: Results that producers read.
+        left_in: Where something of it is left in the end: ``jobs``, ``delayed``, ``progress``.
     """
 
     job_id: str
@@ -97,6 +98,7 @@ class JobStory(msgspec.Struct):
     finished: int = 0
     letters: int = 0
     reads: list[Line] = []
+    left_in: list[str] = []
 
     @property
     def state(self) -> str:
@@ -121,7 +123,7 @@ class Story:
         jobs: Every job by its id.
         windows: Every fault, in the order in which they struck.
         exits: Workers that ended by themselves.
-        left: What was left in the streams in the end.
+        replaced: How many terminal records were replaced or removed.
         drained: Whether the streams were empty before the deadline, and after how long.
     """
 
@@ -129,7 +131,7 @@ class Story:
         self.jobs: dict[str, JobStory] = {}
         self.windows: list[Window] = []
         self.exits: list[Line] = []
-        self.left: dict[str, int] = {}
+        self.replaced = 0
         self.drained: Line | None = None
         self._deaths: dict[str, float] = {}
         self._running: dict[str, Execution] = {}
@@ -165,8 +167,8 @@ class Story:
                 self._deaths[line.value["proc"]] = line.t
                 if line.type == "fail":
                     self.exits.append(line)
-            case "left":
-                self.left = line.value
+            case "replaced":
+                self.replaced = line.value
             case "drained":
                 self.drained = line
             case _ if line.id:
@@ -222,5 +224,7 @@ def _take_final(job: JobStory, line: Line) -> None:
             job.letters += 1
         case "result", "ok":
             job.reads.append(line)
+        case "left", _:
+            job.left_in.append(line.value)
         case _:
             pass

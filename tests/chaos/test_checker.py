@@ -15,8 +15,6 @@ from chaos.story import MARGIN_S, Story
 
 from mesh.worker.exits import Exit
 
-REST = {"jobs": 0, "delayed": 0, "progress": 0, "replaced": 0}
-
 
 def line(t: float, f: str, kind: Kind = "ok", value: Any = None, **more: Any) -> Line:
     """Make a line about job ``j``, unless another one is named."""
@@ -59,9 +57,14 @@ def cancel(t: float, kind: Kind = "ok") -> list[Line]:
     return [line(t - 0.01, "cancel", "invoke", op="c"), line(t, "cancel", kind, op="c")]
 
 
-def ended(kind: Kind = "ok", **left: int) -> list[Line]:
+def ended(kind: Kind = "ok", replaced: int = 0, left: str = "") -> list[Line]:
     """The run comes to rest."""
-    return [line(80.0, "drained", kind, id=""), line(95.0, "left", value=REST | left, id="")]
+    rest = [line(95.0, "left", value=left)] if left else []
+    return [
+        line(80.0, "drained", kind, id=""),
+        line(95.0, "replaced", value=replaced, id=""),
+        *rest,
+    ]
 
 
 def broken(*parts: Sequence[Line]) -> set[str]:
@@ -255,11 +258,11 @@ BAD = {
     ),
     "streams that never empty": (
         {"everything_comes_to_rest"},
-        [enqueue(), run(1, 2), record(2.1), ended("fail", jobs=1)],
+        [enqueue(), run(1, 2), record(2.1), ended("fail", left="jobs")],
     ),
     "a running record that was forgotten": (
         {"everything_comes_to_rest"},
-        [enqueue(), run(1, 2), record(2.1), ended(progress=1)],
+        [enqueue(), run(1, 2), record(2.1), ended(left="progress")],
     ),
     "a worker that ended by itself": (
         {"workers_stay"},
