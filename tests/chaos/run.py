@@ -29,7 +29,7 @@ from mesh.server.process import EmbeddedServer
 
 _NAMESPACE = "chaos"
 _PRODUCERS = 3
-_READY_S = 30.0
+_READY_S = 60.0
 _POLL_S = 0.1
 _LOOK_AFTER_S = 0.5
 _FORGOTTEN_S = 3 * LEASE_S

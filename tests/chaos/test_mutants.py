@@ -12,7 +12,7 @@ from chaos.history import read_history
 from chaos.run import Plan, carry_out
 from chaos.story import Story
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 MUTANTS = Path(__file__).parent / "mutants"
 
@@ -25,7 +25,7 @@ async def violations_of(plan: Plan, folder: Path, found: dict[str, list[Violatio
 
 @pytest.mark.parametrize("name", AIMS)
 async def test_mutants_are_caught_where_mesh_passes(name: str, tmp_path: Path) -> None:
-    """The same short run breaks no rule with mesh, and some rule with each of its mutants."""
+    """The same short run breaks no rule with mesh, and a certain one with each mutant."""
     aim = AIMS[name]
     found: dict[str, list[Violation]] = {}
 
@@ -35,7 +35,9 @@ async def test_mutants_are_caught_where_mesh_passes(name: str, tmp_path: Path) -
             group.start_soon(violations_of, aim.plan(mutant), folder, found)
 
     assert found[""] == []
-    assert [mutant for mutant in aim.mutants if not found[mutant]] == []
+    for mutant, rule in aim.mutants.items():
+        broken = {violation.rule for violation in found[mutant]}
+        assert rule in broken, f"{mutant} was not caught; it broke {broken}"
 
 
 def test_every_mutant_is_aimed_at() -> None:
