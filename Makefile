@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # More arguments for pytest, for example: make test PYTEST_ARGS="-n 4 -x"
 PYTEST_ARGS ?=
+# Arguments for the chaos run, for example: make chaos CHAOS_ARGS="--seed 7 --jobs 2000 --faults 5"
+CHAOS_ARGS ?=
 
 # What the tests and the checks use; `all` would only take longer.
 EXTRAS := server,reload,uvloop,otel,pydantic,yaml,objects,dill
@@ -13,7 +15,7 @@ STAMP := $(VENV)/.installed
 SMOKE := build/smoke
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint fmt bench build hooks changelog constraints clean
+.PHONY: help install demo test check lint fmt bench chaos build hooks changelog constraints clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +54,9 @@ fmt: install ## Format the code and mend what can be mended by itself
 
 bench: install ## Measure mesh on this machine
 	$(BIN)/mesh bench
+
+chaos: install ## Run 20,000 jobs through 20 faults and check that none is lost or runs amok
+	PYTHONPATH=tests $(BIN)/python -m chaos.main $(CHAOS_ARGS)
 
 build: install ## Build the wheel and try it in a fresh environment
 	rm -rf dist $(SMOKE)
