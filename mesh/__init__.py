@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from mesh.contract.records import ErrorInfo
     from mesh.errors import (
         JobCancelledError,
+        JobDeadlineError,
         JobExpiredError,
         JobFailedError,
         JobNotFoundError,
         MeshError,
         ResultTimeoutError,
+        SoftTimeoutError,
     )
     from mesh.tasks.context import JobContext, current_job
 
@@ -30,6 +32,7 @@ __all__ = [
     "Job",
     "JobCancelledError",
     "JobContext",
+    "JobDeadlineError",
     "JobExpiredError",
     "JobFailedError",
     "JobNotFoundError",
@@ -39,6 +42,7 @@ __all__ = [
     "Priority",
     "ResultTimeoutError",
     "Retry",
+    "SoftTimeoutError",
     "State",
     "Task",
     "current_job",

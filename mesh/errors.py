@@ -308,6 +308,21 @@ class JobTimeoutError(MeshError, TimeoutError):
     """The attempt ran longer than the task's timeout; recorded as the failure's type."""
 
 
+class SoftTimeoutError(MeshError, TimeoutError):
+    """Raised inside a task that has run longer than its soft timeout, so that it can clean up.
+
+    A task that does not catch it has failed with it. It may be made without arguments.
+    """
+
+    def __init__(self, limit_s: float | None = None) -> None:
+        limit = "" if limit_s is None else f" of {limit_s:g} s"
+        super().__init__(f"the attempt has run longer than its soft timeout{limit}")
+
+
+class JobDeadlineError(MeshError, TimeoutError):
+    """The job had not ended by its deadline; recorded as the failure's type."""
+
+
 class WorkerLostError(MeshError):
     """The process that ran the attempt died; recorded as the failure's type."""
 

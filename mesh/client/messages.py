@@ -73,8 +73,8 @@ class MessageMaker:
         own = call.definition.options if call.definition is not None else _NO_TASK_OPTIONS
         queue = overrides.queue or own.queue or self._defaults.queue
         priority = overrides.priority or own.priority or self._defaults.priority
-        body = self._body(call, own, args_ref, now)
         due = _due_at(overrides, now)
+        body = self._body(call, own, args_ref, now, due)
         if due is None:
             block = _plain_block(job_id, call.task)
             return Message(job_id, self._names.job(queue, priority, job_id), block, body, False)
@@ -83,18 +83,23 @@ class MessageMaker:
         return Message(job_id, self._names.delayed(job_id), block, body, True)
 
     def _body(
-        self, call: Call[Any], own: TaskOptions, args_ref: PayloadRef | None, now: int
+        self,
+        call: Call[Any],
+        own: TaskOptions,
+        args_ref: PayloadRef | None,
+        now: int,
+        due: int | None,
     ) -> bytes:
         overrides = call.options
         if (
             overrides is NO_OVERRIDES
             and own.expires_s is None
+            and own.deadline_s is None
             and args_ref is None
             and not own.tags
         ):
             plain = Envelope(call.task, Raw(call.args), Raw(call.kwargs), enqueued_at_ms=now)
             return envelope.encode(plain)
-        expires_s = overrides.expires_s if overrides.expires_s is not None else own.expires_s
         given: dict[str, Any] = {"args": Raw(call.args), "kwargs": Raw(call.kwargs)}
         if args_ref is not None:
             given = {"args_ref": args_ref}
@@ -106,9 +111,11 @@ class MessageMaker:
                 retry=overrides.retry,
                 result_ttl_s=overrides.result_ttl_s,
                 failure_ttl_s=overrides.failure_ttl_s,
-                expires_at_ms=None if expires_s is None else now + round(expires_s * 1000),
+                expires_at_ms=_expiry(overrides, own, now if due is None else due),
                 tags=overrides.tags if overrides.tags is not None else own.tags,
                 meta=overrides.meta or {},
+                soft_timeout_s=overrides.soft_timeout_s,
+                deadline_ms=_deadline(overrides, own, now),
                 **given,
             )
         )
@@ -154,6 +161,20 @@ def delayed_block(
 def _plain_block(job_id: str, task: str) -> bytes:
     # Both names were checked for line breaks where they entered.
     return f"NATS/1.0\r\nNats-Msg-Id: {job_id}\r\nMesh-Task: {task}\r\n\r\n".encode()
+
+
+def _expiry(call: CallOptions, own: TaskOptions, ready_ms: int) -> int | None:
+    """Until when the job must have started: it can only wait from when it is ready."""
+    expires_s = own.expires_s if call.expires_s is None else call.expires_s
+    return None if expires_s is None else ready_ms + round(expires_s * 1000)
+
+
+def _deadline(call: CallOptions, own: TaskOptions, now_ms: int) -> int | None:
+    """Until when the job must have ended, delays included."""
+    if call.deadline_ms is not None:
+        return call.deadline_ms
+    deadline_s = own.deadline_s if call.deadline_s is None else call.deadline_s
+    return None if deadline_s is None else now_ms + round(deadline_s * 1000)
 
 
 def _due_at(options: CallOptions, now_ms: int) -> int | None:

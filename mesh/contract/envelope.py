@@ -111,6 +111,9 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
             namespace's payload bucket that holds JSON with these two fields.
         tags: Words to find the job by.
         meta: What the producer wants the task to know besides its arguments.
+        soft_timeout_s: After so long the task itself is told that its time is up.
+        deadline_ms: By then the whole job must have ended, its retries included: it ends as
+            ``expired`` if it was never started, else as ``failed``.
     """
 
     task: TaskName
@@ -126,6 +129,8 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
     args_ref: PayloadRef | None = None
     tags: tuple[str, ...] = ()
     meta: dict[str, str] = {}
+    soft_timeout_s: Seconds | None = None
+    deadline_ms: Millis | None = None
 
 
 _json_decoder = msgspec.json.Decoder(Envelope)
