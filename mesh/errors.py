@@ -314,8 +314,8 @@ class SoftTimeoutError(MeshError, TimeoutError):
     A task that does not catch it has failed with it. It may be made without arguments.
     """
 
-    def __init__(self, limit_s: float | None = None) -> None:
-        limit = "" if limit_s is None else f" of {limit_s:g} s"
+    def __init__(self, seconds: float | None = None) -> None:
+        limit = "" if seconds is None else f" of {seconds:g} s"
         super().__init__(f"the attempt has run longer than its soft timeout{limit}")
 
 

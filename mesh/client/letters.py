@@ -279,9 +279,7 @@ def check_changes(changes: Changes) -> None:
     )
 
 
-def _moved(
-    job: Envelope, limit_ms: int | None, enqueued_at_ms: int, now_ms: int
-) -> int | None:
+def _moved(job: Envelope, limit_ms: int | None, enqueued_at_ms: int, now_ms: int) -> int | None:
     """Give the new job as long as the old one had; none if nobody can tell how long."""
     if limit_ms is None:
         return None

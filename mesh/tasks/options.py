@@ -163,14 +163,18 @@ def check_limits(call: CallOptions, own: TaskOptions) -> None:
         deadline = own.deadline_s if call.deadline_s is None else call.deadline_s
     if due is not None and deadline is not None and due >= deadline:
         option = "deadline"
-        why = "the job is due only when its deadline has passed; give it more time or less delay"
+        why = (
+            "the job is due only when its deadline has passed; give it more time or less delay"
+        )
         raise OptionError(option, why)
 
 
 def _check_timeouts(soft_s: float | None, hard_s: float | None) -> None:
     if soft_s is not None and hard_s is not None and soft_s >= hard_s:
         option = "soft_timeout"
-        why = f"{soft_s:g} s is not shorter than the timeout of {hard_s:g} s, so it says nothing"
+        why = (
+            f"{soft_s:g} s is not shorter than the timeout of {hard_s:g} s, so it says nothing"
+        )
         raise OptionError(option, why)
 
 

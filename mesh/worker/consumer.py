@@ -19,6 +19,7 @@ from mesh.worker.attempt import Attempt
 from mesh.worker.executor import Executor
 from mesh.worker.intake import Intake
 from mesh.worker.lease import TICK_S, LeaseKeeper
+from mesh.worker.limits import TimeKeeper
 from mesh.worker.settlement import Settlement
 
 log = logging.getLogger("mesh.worker")
@@ -50,6 +51,7 @@ class Consumer:
         intake: Intake,
         executor: Executor,
         keeper: LeaseKeeper,
+        timekeeper: TimeKeeper,
     ) -> None:
         self.in_hand: dict[str, Attempt] = {}
         self._client = client
@@ -60,6 +62,7 @@ class Consumer:
         self._intake = intake
         self._executor = executor
         self._keeper = keeper
+        self._timekeeper = timekeeper
         self._loop = asyncio.get_running_loop()
         self._pullers: dict[int, Puller] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -254,6 +257,7 @@ class Consumer:
         """Look after leases, timeouts, lost pulls and jobs that wait too long for a slot."""
         now = self._loop.time()
         self._keeper.tick(self.in_hand.values())
+        self._timekeeper.tick(self.in_hand.values())
         for feed in self._feeds:
             for lane in feed.lanes:
                 lane.expire(now)

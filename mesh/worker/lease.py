@@ -1,4 +1,4 @@
-"""Keep the running records of jobs, their leases and progress, and end what times out.
+"""Keep the running records of jobs, their leases and progress.
 
 One short tick looks at every attempt: most jobs end before the first, and cost nothing here.
 """
@@ -26,7 +26,7 @@ _PROGRESS_EVERY_S = 0.2
 
 
 class LeaseKeeper:
-    """Writes the running records of one worker's attempts and ends those that time out."""
+    """Writes the running records of one worker's attempts."""
 
     def __init__(
         self, publisher: Publisher, names: Names, recorder: Recorder, heartbeat_s: float
@@ -43,8 +43,6 @@ class LeaseKeeper:
         for attempt in attempts:
             if not attempt.started_ms or attempt.finished_ms:
                 continue
-            if now >= attempt.deadline_s:
-                attempt.stop("timeout")
             if self._is_due(attempt, now):
                 self._write(attempt, now)
 

@@ -28,6 +28,7 @@ from mesh.worker.executor import Executor
 from mesh.worker.heartbeat import Heartbeat
 from mesh.worker.intake import Intake
 from mesh.worker.lease import LeaseKeeper
+from mesh.worker.limits import TimeKeeper
 from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
@@ -162,11 +163,12 @@ class Worker:
         )
         processes = ProcessPool(self._app_reference, worker.process_pool)
         self._stack.callback(processes.close)
+        timekeeper = TimeKeeper(self._clock, intake.timeout_of)
         executor = Executor(
             self._clock,
             ThreadPool(worker.concurrency),
             processes,
-            intake.timeout_of,
+            timekeeper,
             max_crashes=worker.max_crashes,
         )
         keeper = LeaseKeeper(client.publisher, client.names, recorder, worker.heartbeat_s)
@@ -176,6 +178,7 @@ class Worker:
             intake=intake,
             executor=executor,
             keeper=keeper,
+            timekeeper=timekeeper,
         )
         self._metrics.running = lambda: consumer.running
         consumer.settlement = Settlement(
