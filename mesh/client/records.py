@@ -82,7 +82,11 @@ class Records:
             return status
         if await self._has_ended(job_id):
             raise ResultExpiredError(job_id)
-        raise JobNotFoundError(job_id)
+        fired = await self._delayed.last(self._names.due("*", "*", job_id))
+        if fired is None:
+            raise JobNotFoundError(job_id)
+        # It is due, and on its way from the delayed stream to the job stream.
+        return _pending(job_id, fired, *fired.subject.split(".")[-3:-1])
 
     async def wait(
         self, job_id: str, timeout_s: float | None, *, is_known: bool
@@ -145,10 +149,20 @@ class Records:
 
     async def withdraw(self, job_id: str) -> None:
         """Take a job out of the streams and tell the worker that may be running it."""
-        await self._jobs.remove(self._names.job_anywhere(job_id))
-        await self._delayed.remove(self._names.delayed(job_id))
-        await self._progress.remove(job_id)
+        await self.clear(job_id)
         self._link.post(frames.signal(self._names.cancel_signal(job_id).encode(), b""))
+
+    async def clear(self, job_id: str) -> None:
+        """Remove what is left of a job that has ended: its messages and its running record."""
+        found = await self._jobs.remove(self._names.job_anywhere(job_id))
+        found += await self._delayed.remove(self._names.delayed(job_id))
+        if not found:  # It may be due, and on its way from the one stream to the other.
+            await self._delayed.remove(self._names.due("*", "*", job_id))
+        await self._progress.remove(job_id)
+
+    async def is_over(self, job_id: str) -> bool:
+        """Whether the job has its terminal record, whatever it says."""
+        return await self._results.value(job_id, self.publisher) is not None
 
     async def forget_progress(self, job_id: str) -> None:
         """Remove the running record of a job that has ended."""
@@ -164,14 +178,7 @@ class Records:
         queued = await self._jobs.last(self._names.job_anywhere(job_id))
         if queued is not None:
             address = self._names.read_job(queued.subject)
-            task = queued.headers.get(headers.TASK, "")
-            return JobStatus(
-                job_id=job_id,
-                state=State.PENDING,
-                task=task,
-                queue=address.queue,
-                priority=address.priority,
-            )
+            return _pending(job_id, queued, address.queue, address.priority)
         waiting = await self._delayed.last(self._names.delayed(job_id))
         return None if waiting is None else _scheduled(job_id, waiting)
 
@@ -229,6 +236,13 @@ def _readable(job_id: str) -> Generator[None]:
         yield
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableRecordError(job_id, str(error)) from error
+
+
+def _pending(job_id: str, entry: Entry, queue: str, priority: str) -> JobStatus:
+    task = entry.headers.get(headers.TASK, "")
+    return JobStatus(
+        job_id=job_id, state=State.PENDING, task=task, queue=queue, priority=priority
+    )
 
 
 def _scheduled(job_id: str, entry: Entry) -> JobStatus:

@@ -19,6 +19,7 @@ TTL: Final = "Nats-TTL"
 SCHEDULE: Final = "Nats-Schedule"
 SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 SCHEDULE_TTL: Final = "Nats-Schedule-TTL"
+SCHEDULER: Final = "Nats-Scheduler"
 BATCH_ID: Final = "Nats-Batch-Id"
 BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
 BATCH_COMMIT: Final = "Nats-Batch-Commit"
@@ -96,6 +97,13 @@ TABLE: tuple[HeaderRow, ...] = (
         "how long the fired copy stays in the delayed stream, for example `60s`",
         "producer, worker",
         "it stays for ever",
+    ),
+    HeaderRow(
+        SCHEDULER,
+        "job",
+        "the job's `delayed` subject, which says that it was held there until it was due",
+        "the server",
+        "it was published as a job that is ready",
     ),
     HeaderRow(
         EXPECTED_LAST,

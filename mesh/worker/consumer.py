@@ -16,6 +16,7 @@ from mesh.policy.lanes import Feed, Lane
 from mesh.transport import frames
 from mesh.transport.puller import NAK, PULL_EXPIRES_S, Delivery, Puller, nak_after
 from mesh.worker.attempt import Attempt
+from mesh.worker.cancellations import Cancellations
 from mesh.worker.executor import Executor
 from mesh.worker.intake import Intake
 from mesh.worker.lease import TICK_S, LeaseKeeper
@@ -27,7 +28,6 @@ log = logging.getLogger("mesh.worker")
 _PULL_SOON_S = 0.002
 _LONGEST_WAIT_FOR_SLOT_S = 1.0
 _PULL_GRACE_S = 1.0
-_REMEMBERED_CANCELS = 10_000
 _TWIN_WAIT_S = 2.0
 _NO_CONSUMER = 409
 _MOST_SETTLING = 1000
@@ -68,14 +68,14 @@ class Consumer:
         self._timer: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._is_draining = False
-        self._cancelled: dict[str, None] = {}  # A set that knows its oldest member.
+        self._cancellations = Cancellations(client, self.in_hand)
         self._idle = asyncio.Event()
         self._idle.set()
         self.settlement: Settlement
 
     async def start(self) -> None:
         """Open the lanes and ask for the first jobs."""
-        await self._link.listen(self._names.cancel_signals, self._on_cancel)
+        await self._cancellations.listen()
         for feed in self._feeds:
             for lane in feed.lanes:
                 self._pullers[id(lane)] = puller = Puller(
@@ -112,6 +112,7 @@ class Consumer:
         for timer in (self._timer, self._ticker):
             if timer is not None:
                 timer.cancel()
+        await self._cancellations.close()
         return left
 
     def attempts(self) -> list[Attempt]:
@@ -187,7 +188,7 @@ class Consumer:
     async def _live(self, attempt: Attempt) -> None:
         """Carry one attempt from its delivery to its settlement."""
         try:
-            if attempt.job_id in self._cancelled:
+            if self._cancellations.was_heard(attempt.job_id):
                 attempt.stop("cancelled")
             intake = self._intake
             outcome = intake.read(attempt) if intake.is_plain(attempt) else None
@@ -207,15 +208,6 @@ class Consumer:
             log.exception("an attempt could not be settled", extra={"job": attempt.job_id})
             self.settled(attempt)
             raise
-
-    def _on_cancel(self, subject: bytes, _reply: bytes, _data: bytes, _headers: bytes) -> None:
-        job_id = subject[subject.rfind(b".") + 1 :].decode("utf-8", "replace")
-        self._cancelled[job_id] = None
-        if len(self._cancelled) > _REMEMBERED_CANCELS:
-            del self._cancelled[next(iter(self._cancelled))]
-        attempt = self.in_hand.get(job_id)
-        if attempt is not None:
-            attempt.stop("cancelled")
 
     def _on_pull_end(self, lane: Lane[Attempt], missing: int, status: int) -> None:
         lane.close_pull(missing)
@@ -258,6 +250,7 @@ class Consumer:
         now = self._loop.time()
         self._keeper.tick(self.in_hand.values())
         self._timekeeper.tick(self.in_hand.values())
+        self._cancellations.tick()
         for feed in self._feeds:
             for lane in feed.lanes:
                 lane.expire(now)

@@ -37,6 +37,7 @@ from mesh.worker.recording import Recorder
 
 _CONTENT_TYPE = headers.CONTENT_TYPE.encode()
 _ATTEMPT = headers.ATTEMPT.encode()
+_SCHEDULER = headers.SCHEDULER.encode()
 _ATTEMPT_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _LONGEST_HAND_BACK_S = 10.0
 _SHORTEST_HAND_BACK_S = 0.5
@@ -79,7 +80,8 @@ class Intake:
     def is_plain(self, attempt: Attempt) -> bool:
         """Whether the delivery itself says all there is to know: most do."""
         delivery = attempt.delivery
-        return delivery.is_first and _ATTEMPT not in delivery.headers
+        block = delivery.headers
+        return delivery.is_first and _ATTEMPT not in block and _SCHEDULER not in block
 
     def read(self, attempt: Attempt) -> Outcome | None:
         """Decode a delivery; None: it can run, or ``take`` must fetch its arguments."""
@@ -99,8 +101,7 @@ class Intake:
         Raises:
             BrokerError: A record or the arguments could not be fetched.
         """
-        is_plain = self.is_plain(attempt)
-        if not is_plain:
+        if not self.is_plain(attempt):
             try:
                 ended = await self._recall(attempt)
             except UnreadableRecordError as error:
@@ -110,7 +111,7 @@ class Intake:
             if ended is not None:
                 return ended
         ended = self.read(attempt) or await self._fetch_arguments(attempt)
-        if ended is not None or is_plain:
+        if ended is not None or not _comes_again(attempt):
             return ended
         return await self._claim(attempt)
 
@@ -125,6 +126,8 @@ class Intake:
         terminal = await self._records.result(attempt.job_id)
         if terminal is not None:
             return AlreadyEnded(terminal.error if terminal.state is State.FAILED else None)
+        if not _comes_again(attempt):
+            return None  # It was held until it was due, and might have been cancelled then.
         found = await self._records.progress(attempt.job_id)
         if found is None:
             return None
@@ -238,6 +241,11 @@ class Intake:
         if asked is None:
             asked = attempt.definition.options.timeout_s
         return self._timeout_s if asked is None else asked
+
+
+def _comes_again(attempt: Attempt) -> bool:
+    """Whether an attempt may have been made before; the delivery count is only a hint."""
+    return not attempt.delivery.is_first or _ATTEMPT in attempt.delivery.headers
 
 
 def _content_type(attempt: Attempt) -> str:
