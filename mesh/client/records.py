@@ -43,6 +43,7 @@ class Records:
     publisher: Publisher
 
     def __init__(self, connection: Connection, names: Names, *, has_replicas: bool) -> None:
+        self._connection = connection
         self._link = connection.link
         self._names = names
         self._results = Bucket(connection, names.results_bucket, has_replicas=has_replicas)
@@ -151,6 +152,7 @@ class Records:
         """Take a job out of the streams and tell the worker that may be running it."""
         await self.clear(job_id)
         self._link.post(frames.signal(self._names.cancel_signal(job_id).encode(), b""))
+        await self._connection.flush()  # No worker that hears of it later may start the job.
 
     async def clear(self, job_id: str) -> None:
         """Remove what is left of a job that has ended: its messages and its running record."""

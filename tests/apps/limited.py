@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import signal
 import threading
-import time
 from pathlib import Path
+
+import anyio
 
 from mesh import JobContext, Mesh, SoftTimeoutError
 
@@ -26,12 +26,12 @@ def leave(line: str) -> None:
 
 def _turn_round() -> None:
     while True:  # Threads are told between two steps of Python only.
-        time.sleep(0.01)
+        threading.Event().wait(0.01)
 
 
 async def _softly(how: str) -> str:
     try:
-        await asyncio.sleep(60)
+        await anyio.sleep_forever()
     except SoftTimeoutError as error:
         if how == "raise":
             raise
@@ -66,7 +66,7 @@ def soft_in_thread(how: str) -> str:
 def soft_in_process(how: str) -> str:
     """Sleep until told; then clean up, or let the error pass."""
     try:
-        time.sleep(60)
+        threading.Event().wait(60)
     except SoftTimeoutError:
         if how == "raise":
             raise
@@ -109,7 +109,7 @@ def wait_in_process(name: str, gate: str) -> str:
     """Say that it starts, then wait for a file to appear."""
     leave(f"start {name}")
     while not Path(gate).exists():
-        time.sleep(0.01)
+        threading.Event().wait(0.01)
     return name
 
 
@@ -117,8 +117,10 @@ def wait_in_process(name: str, gate: str) -> str:
 async def wait_in_loop(name: str, gate: str) -> str:
     """Say that it starts, then wait for a file to appear."""
     leave(f"start {name}")
-    while not Path(gate).exists():
-        await asyncio.sleep(0.01)
+    for _ in range(6000):
+        if await anyio.Path(gate).exists():
+            break
+        await anyio.sleep(0.01)
     return name
 
 
@@ -127,7 +129,7 @@ def wait_in_thread(ctx: JobContext, name: str, gate: str) -> str:
     """Say that it starts, then wait for a file to appear, or to be told to stop."""
     leave(f"start {name}")
     while not Path(gate).exists() and not ctx.cancelled:
-        time.sleep(0.01)
+        threading.Event().wait(0.01)
     if ctx.cancelled:
         leave(f"stopped {name}: {ctx.cancelled.reason}")
     return name

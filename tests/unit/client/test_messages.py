@@ -141,7 +141,7 @@ def test_a_calls_options_win_and_travel() -> None:
 
 
 def test_a_delayed_job_may_wait_to_be_started_from_when_it_is_due() -> None:
-    """What it waits before does not count against its time to start, but does to the deadline."""
+    """What it waits before counts against its deadline, but not against its time to start."""
     body = body_of(call({"delay": 100, "expires": 60, "deadline": 300}))
 
     assert body.expires_at_ms == NOW_MS + 160_000
