@@ -77,6 +77,11 @@ class Interruptible(Generic[T]):
         except _SoftCancelledError as error:
             plain = SoftTimeoutError(self._limit_s).with_traceback(error.__traceback__)
             raise plain from error.__cause__
+        except BaseExceptionGroup as group:
+            # Python 3.11's task groups wrap what their body raises, even this.
+            if group.split(_SoftCancelledError)[1] is not None:
+                raise
+            raise SoftTimeoutError(self._limit_s) from group
         finally:
             self._task = None
 
