@@ -98,7 +98,7 @@ class Interruptible(Generic[T]):
 
 
 class ThreadInterrupt:
-    """Runs one function in a thread, and can raise the error there at the next bytecode.
+    """Runs one function in a thread, and can raise the error there once, at the next bytecode.
 
     It never reaches what the thread does next: whoever interrupts holds the same lock as the
     thread when it leaves.
@@ -109,12 +109,13 @@ class ThreadInterrupt:
         self._thread_id: int | None = None
 
     def interrupt(self) -> bool:
-        """Have the error raised; False if the function does not run now."""
+        """Have the error raised; False if the function does not run now, or was told before."""
         # The event loop must not wait here, whatever the thread does.
         if not self._lock.acquire(blocking=False):
             return False
         try:
-            return self._thread_id is not None and _raise_in(self._thread_id, SoftTimeoutError)
+            thread_id, self._thread_id = self._thread_id, None
+            return thread_id is not None and _raise_in(thread_id, SoftTimeoutError)
         finally:
             self._lock.release()
 
@@ -125,17 +126,17 @@ class ThreadInterrupt:
         try:
             return work()
         finally:
-            self._leave(thread_id)
+            # Python may raise the error wherever a call begins or ends, so also in here. It was
+            # sent once: the second time nothing can come between.
+            try:
+                self._leave(thread_id)
+            except SoftTimeoutError:
+                self._leave(thread_id)
 
     def _leave(self, thread_id: int) -> None:
-        while True:
-            try:
-                with self._lock:
-                    self._thread_id = None
-                _raise_in(thread_id, None)  # What was not raised yet is taken back.
-                break
-            except SoftTimeoutError:
-                continue  # It came too late: the function has ended already.
+        with self._lock:
+            self._thread_id = None
+        _raise_in(thread_id, None)  # What was not raised yet is taken back.
 
 
 class AlarmInterrupt:

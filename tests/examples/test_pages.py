@@ -14,7 +14,13 @@ from mesh.settings.model import Settings
 from mesh.worker.loading import load_app
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/start/tasks-and-jobs.md")
+PAGES = {
+    "README.md": "a.png at 300 px",
+    "docs/start/tasks-and-jobs.md": "order 7 confirmed",
+    "docs/how-to/limit-time.md": "crawled some: True",
+    "docs/how-to/cancel-jobs.md": "cancelled: True\ncancelled\n",
+}
+"""The pages, and what the code on each of them prints among other things."""
 
 _BLOCK = re.compile(
     r"(?P<inside><!-- inside an async function -->\n)?```python\n(?P<code>.*?)```", re.DOTALL
@@ -51,7 +57,7 @@ async def test_the_code_on_a_page_runs(
         printed = capsys.readouterr().out
     await app.close()
 
-    assert ("a.png at 300 px" if name == "README.md" else "order 7 confirmed") in printed
+    assert PAGES[name] in printed
 
 
 def test_every_setting_is_on_the_settings_page() -> None:
