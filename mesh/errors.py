@@ -309,10 +309,7 @@ class JobTimeoutError(MeshError, TimeoutError):
 
 
 class SoftTimeoutError(MeshError, TimeoutError):
-    """Raised inside a task that has run longer than its soft timeout, so that it can clean up.
-
-    A task that does not catch it has failed with it. It may be made without arguments.
-    """
+    """Raised inside a task that outruns its soft timeout, so that it can clean up."""
 
     def __init__(self, seconds: float | None = None) -> None:
         limit = "" if seconds is None else f" of {seconds:g} s"
