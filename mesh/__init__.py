@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from mesh.contract.records import ErrorInfo
     from mesh.errors import (
         JobCancelledError,
+        JobDeadlineError,
         JobExpiredError,
         JobFailedError,
         JobNotFoundError,
         MeshError,
         ResultTimeoutError,
+        SoftTimeoutError,
     )
     from mesh.tasks.context import JobContext, current_job
     from mesh.tasks.unique import Unique
@@ -33,6 +35,7 @@ __all__ = [
     "JobCancelledError",
     "JobConflictError",
     "JobContext",
+    "JobDeadlineError",
     "JobExpiredError",
     "JobFailedError",
     "JobNotFoundError",
@@ -42,6 +45,7 @@ __all__ = [
     "Priority",
     "ResultTimeoutError",
     "Retry",
+    "SoftTimeoutError",
     "State",
     "Task",
     "Unique",

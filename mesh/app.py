@@ -136,8 +136,8 @@ class Mesh:
             name: The name under which jobs ask for it; None: the function's own.
             pool: ``async``, ``thread`` or ``process``; None: async functions in the loop, plain
                 ones in a thread.
-            **keywords: ``queue, priority, timeout, retry, result_ttl, failure_ttl, expires,
-                unique, tags, exclusive``.
+            **keywords: ``queue, priority, timeout, soft_timeout, deadline, retry, result_ttl,
+                failure_ttl, expires, unique, tags, exclusive``.
 
         Raises:
             TaskDefinitionError: The function cannot be a task.

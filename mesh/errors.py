@@ -314,6 +314,18 @@ class JobTimeoutError(MeshError, TimeoutError):
     """The attempt ran longer than the task's timeout; recorded as the failure's type."""
 
 
+class SoftTimeoutError(MeshError, TimeoutError):
+    """Raised inside a task that outruns its soft timeout, so that it can clean up."""
+
+    def __init__(self, seconds: float | None = None) -> None:
+        limit = "" if seconds is None else f" of {seconds:g} s"
+        super().__init__(f"the attempt has run longer than its soft timeout{limit}")
+
+
+class JobDeadlineError(MeshError, TimeoutError):
+    """The job had not ended by its deadline; recorded as the failure's type."""
+
+
 class WorkerLostError(MeshError):
     """The process that ran the attempt died; recorded as the failure's type."""
 

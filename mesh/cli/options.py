@@ -49,6 +49,18 @@ def instant(text: str) -> datetime:
     return read
 
 
+def duration_or_instant(text: str) -> float | datetime:
+    """Read a duration, or a point in time in ISO 8601 with its offset from UTC.
+
+    Raises:
+        BadParameter: It is neither.
+    """
+    try:
+        return seconds(text)
+    except ValueError:
+        return instant(text)
+
+
 def job_id(text: str) -> str:
     """Read a job's id.
 

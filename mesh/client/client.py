@@ -222,6 +222,15 @@ class Client:
         Raises:
             JobNotFoundError: It is not known here.
         """
+        if not await self._call_off(job_id, reason):
+            return False
+        # Also if it was cancelled before: whoever did so may have died before he came to this,
+        # or was never told that his record is stored.
+        await self.records.withdraw(job_id)
+        return True
+
+    async def _call_off(self, job_id: str, reason: str) -> bool:
+        """Write the record of a cancelled job, and say whether that is how it ended."""
         status = await self.records.status(job_id)
         if not status.is_finished:
             record = ResultRecord(
@@ -237,7 +246,6 @@ class Client:
                 reason=reason,
             )
             if await self.records.finish(job_id, record):
-                await self.records.withdraw(job_id)
                 return True
             status = await self.records.status(job_id)
         return status.state is State.CANCELLED

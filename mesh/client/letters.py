@@ -256,7 +256,8 @@ def renewed(
         task=changes.task or job.task,
         meta=job.meta | {REPLAY_OF: job_id},
         enqueued_at_ms=now_ms,
-        expires_at_ms=_expiry(job, letter.record.enqueued_at_ms, now_ms),
+        expires_at_ms=_moved(job, job.expires_at_ms, letter.record.enqueued_at_ms, now_ms),
+        deadline_ms=_moved(job, job.deadline_ms, letter.record.enqueued_at_ms, now_ms),
     )
 
 
@@ -278,11 +279,11 @@ def check_changes(changes: Changes) -> None:
     )
 
 
-def _expiry(job: Envelope, enqueued_at_ms: int, now_ms: int) -> int | None:
+def _moved(job: Envelope, limit_ms: int | None, enqueued_at_ms: int, now_ms: int) -> int | None:
     """Give the new job as long as the old one had; none if nobody can tell how long."""
-    if job.expires_at_ms is None:
+    if limit_ms is None:
         return None
-    span = job.expires_at_ms - (job.enqueued_at_ms or enqueued_at_ms or job.expires_at_ms)
+    span = limit_ms - (job.enqueued_at_ms or enqueued_at_ms or limit_ms)
     return now_ms + span if span > 0 else None
 
 

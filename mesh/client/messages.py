@@ -71,8 +71,8 @@ class MessageMaker:
         overrides = call.options
         own = call.definition.options if call.definition is not None else _NO_TASK_OPTIONS
         queue, priority = self._lane(overrides, own)
-        body = self._body(call, own, args_ref, now)
         due = _due_at(overrides, now)
+        body = self._body(call, own, args_ref, now=now, due=due)
         if due is None:
             block = _plain_block(job_id, call.task)
             return Message(job_id, self._names.job(queue, priority, job_id), block, body, False)
@@ -101,8 +101,8 @@ class MessageMaker:
         now = self._clock.now_ms()
         own = call.definition.options if call.definition is not None else _NO_TASK_OPTIONS
         queue, priority = self._lane(call.options, own)
-        body = self._body(call, own, args_ref, now, claim)
         due = _due_at(call.options, now)
+        body = self._body(call, own, args_ref, now=now, due=due, claim=claim)
         guard = [(headers.REPEAT, "1"), (headers.EXPECTED_LAST, "0")]
         if due is None:
             guard.append((headers.EXPECTED_LAST_SUBJECT, self._names.job_anywhere(job_id)))
@@ -126,7 +126,9 @@ class MessageMaker:
         call: Call[Any],
         own: TaskOptions,
         args_ref: PayloadRef | None,
+        *,
         now: int,
+        due: int | None,
         claim: UniqueClaim | None = None,
     ) -> bytes:
         overrides = call.options
@@ -134,12 +136,12 @@ class MessageMaker:
             overrides is NO_OVERRIDES
             and claim is None
             and own.expires_s is None
+            and own.deadline_s is None
             and args_ref is None
             and not own.tags
         ):
             plain = Envelope(call.task, Raw(call.args), Raw(call.kwargs), enqueued_at_ms=now)
             return envelope.encode(plain)
-        expires_s = overrides.expires_s if overrides.expires_s is not None else own.expires_s
         given: dict[str, Any] = {"args": Raw(call.args), "kwargs": Raw(call.kwargs)}
         if args_ref is not None:
             given = {"args_ref": args_ref}
@@ -151,10 +153,12 @@ class MessageMaker:
                 retry=overrides.retry,
                 result_ttl_s=overrides.result_ttl_s,
                 failure_ttl_s=overrides.failure_ttl_s,
-                expires_at_ms=None if expires_s is None else now + round(expires_s * 1000),
+                expires_at_ms=_expiry(overrides, own, now if due is None else due),
                 tags=overrides.tags if overrides.tags is not None else own.tags,
                 meta=overrides.meta or {},
                 unique=claim,
+                soft_timeout_s=overrides.soft_timeout_s,
+                deadline_ms=_deadline(overrides, own, now),
                 **given,
             )
         )
@@ -204,6 +208,20 @@ def _plain_block(job_id: str, task: str) -> bytes:
 def is_delayed(options: CallOptions) -> bool:
     """Whether the server holds the job for a while before it is ready to run."""
     return options.eta_ms is not None or bool(options.delay_s)
+
+
+def _expiry(call: CallOptions, own: TaskOptions, ready_ms: int) -> int | None:
+    """Until when the job must have started: it can only wait from when it is ready."""
+    expires_s = own.expires_s if call.expires_s is None else call.expires_s
+    return None if expires_s is None else ready_ms + round(expires_s * 1000)
+
+
+def _deadline(call: CallOptions, own: TaskOptions, now_ms: int) -> int | None:
+    """Until when the job must have ended, delays included."""
+    if call.deadline_ms is not None:
+        return call.deadline_ms
+    deadline_s = own.deadline_s if call.deadline_s is None else call.deadline_s
+    return None if deadline_s is None else now_ms + round(deadline_s * 1000)
 
 
 def _due_at(options: CallOptions, now_ms: int) -> int | None:

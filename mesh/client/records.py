@@ -44,6 +44,7 @@ class Records:
     publisher: Publisher
 
     def __init__(self, connection: Connection, names: Names, *, has_replicas: bool) -> None:
+        self._connection = connection
         self._link = connection.link
         self._names = names
         self._results = Bucket(connection, names.results_bucket, has_replicas=has_replicas)
@@ -106,7 +107,7 @@ class Records:
         if running is not None:
             return under_way(job_id, running[0])
         if queued is not None:
-            return self._pending(job_id, queued)
+            return _pending(job_id, queued)
         if waiting is not None:
             return _scheduled(job_id, waiting)
         if fired is None or await self.has_ended(job_id):  # What fired leaves a copy behind.
@@ -200,11 +201,21 @@ class Records:
 
     async def withdraw(self, job_id: str) -> None:
         """Take a job out of the streams and tell the worker that may be running it."""
-        await self._jobs.remove(self._names.job_anywhere(job_id))
+        await self.clear(job_id)
+        self._link.post(frames.signal(self._names.cancel_signal(job_id).encode(), b""))
+        await self._connection.flush()  # No worker that hears of it later may start the job.
+
+    async def clear(self, job_id: str) -> None:
+        """Remove what is left of a job that has ended: its messages and its running record."""
         await self._delayed.remove(self._names.delayed(job_id))
         await self._delayed.remove(self._names.due_anywhere(job_id))
+        # Last, for it is where a job comes to that is due.
+        await self._jobs.remove(self._names.job_anywhere(job_id))
         await self._progress.remove(job_id)
-        self._link.post(frames.signal(self._names.cancel_signal(job_id).encode(), b""))
+
+    async def is_over(self, job_id: str) -> bool:
+        """Whether the job has its terminal record, whatever it says."""
+        return await self._results.value(job_id, self.publisher) is not None
 
     async def forget_progress(self, job_id: str) -> None:
         """Remove the running record of a job that has ended."""
@@ -219,23 +230,13 @@ class Records:
             return under_way(job_id, running[0])
         queued = await self._jobs.last(self._names.job_anywhere(job_id))
         if queued is not None:
-            return self._pending(job_id, queued)
+            return _pending(job_id, queued)
         waiting = await self._delayed.last(self._names.delayed(job_id))
         if waiting is not None:
             return _scheduled(job_id, waiting)
         # It is due, and the job stream has no room for it yet.
         due = await self._delayed.last(self._names.due_anywhere(job_id))
-        return None if due is None else self._pending(job_id, due)
-
-    def _pending(self, job_id: str, entry: Entry) -> JobStatus:
-        address = self._names.read_job(entry.subject)
-        return JobStatus(
-            job_id=job_id,
-            state=State.PENDING,
-            task=entry.headers.get(headers.TASK, ""),
-            queue=address.queue,
-            priority=address.priority,
-        )
+        return None if due is None else _pending(job_id, due)
 
     @contextlib.contextmanager
     def _hints(self, *subjects: str) -> Generator[_Hint]:
@@ -285,6 +286,15 @@ def _readable(job_id: str) -> Generator[None]:
         yield
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableRecordError(job_id, str(error)) from error
+
+
+def _pending(job_id: str, entry: Entry) -> JobStatus:
+    """Tell the status of a job that lies in its queue, or is due and on its way there."""
+    _, _, queue, priority, _ = entry.subject.split(".")
+    task = entry.headers.get(headers.TASK, "")
+    return JobStatus(
+        job_id=job_id, state=State.PENDING, task=task, queue=queue, priority=priority
+    )
 
 
 def _scheduled(job_id: str, entry: Entry) -> JobStatus:

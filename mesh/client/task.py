@@ -25,6 +25,7 @@ from mesh.tasks.options import (
     CallOptions,
     CommonOptions,
     call_options,
+    check_limits,
 )
 from mesh.tasks.registry import Registry
 from mesh.tasks.unique import Uniqueness, positional_names, uniqueness
@@ -106,14 +107,16 @@ class Task(Generic[P, R_co]):
         """Say something different for the next call: ``t.options(delay="5m").enqueue(1)``.
 
         Args:
-            **keywords: ``queue, priority, timeout, retry, result_ttl, failure_ttl, expires,
-                delay, eta, job_id, idempotency_key, unique, tags, meta``.
+            **keywords: ``queue, priority, timeout, soft_timeout, deadline, retry, result_ttl,
+                failure_ttl, expires, delay, eta, job_id, idempotency_key, unique, tags, meta``.
 
         Raises:
             OptionError: One is unknown, or its value cannot be.
             InvalidNameError: A name lies outside the grammar.
         """
-        return TaskWithOptions(self, self._app, call_options(keywords))
+        options = call_options(keywords)
+        check_limits(options, self.definition.options)
+        return TaskWithOptions(self, self._app, options)
 
     def prepare(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], options: CallOptions

@@ -47,7 +47,8 @@ ENVELOPE: tuple[Case, ...] = (
         '"backoff":"linear","delay_s":2,"max_delay_s":60,"jitter":0,"delays_s":[1,2.5],'
         '"on":["OSError"],"give_up_on":["shop.errors.Closed"]},'
         '"result_ttl_s":3600,"failure_ttl_s":7200,"expires_at_ms":1893456060000,'
-        '"tags":["a","b"],"meta":{"tenant":"t1"}}',
+        '"tags":["a","b"],"meta":{"tenant":"t1"},"soft_timeout_s":20,'
+        '"deadline_ms":1893456120000}',
         {
             "task": "t",
             "args": [1, "two", None, {"three": 3}],
@@ -69,6 +70,8 @@ ENVELOPE: tuple[Case, ...] = (
             "expires_at_ms": 1_893_456_060_000,
             "tags": ["a", "b"],
             "meta": {"tenant": "t1"},
+            "soft_timeout_s": 20.0,
+            "deadline_ms": 1_893_456_120_000,
         },
     ),
     _json(
@@ -121,6 +124,8 @@ ENVELOPE: tuple[Case, ...] = (
     ),
     _json("a negative timeout", '{"task":"t","timeout_s":-1}', error="bad-shape"),
     _json("a timeout of ages", '{"task":"t","timeout_s":1e12}', error="bad-shape"),
+    _json("a negative soft timeout", '{"task":"t","soft_timeout_s":-1}', error="bad-shape"),
+    _json("a deadline as text", '{"task":"t","deadline_ms":"2030"}', error="bad-shape"),
     _json("a retry rule as a number", '{"task":"t","retry":3}', error="bad-shape"),
     _json("retries below zero", '{"task":"t","retry":{"max_retries":-1}}', error="bad-shape"),
     _json("errors without a name", '{"task":"t","retry":{"on":[""]}}', error="bad-shape"),

@@ -140,6 +140,9 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
         meta: What the producer wants the task to know besides its arguments.
         unique: The unique key that was claimed for the job; looked at if the message has the
             header Mesh-Repeat.
+        soft_timeout_s: After so long the task itself is told that its time is up.
+        deadline_ms: By then the whole job must have ended, its retries included: it ends as
+            ``expired`` if it was never started, else as ``failed``.
     """
 
     task: TaskName
@@ -156,6 +159,8 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     meta: dict[str, str] = {}
     unique: UniqueClaim | None = None
+    soft_timeout_s: Seconds | None = None
+    deadline_ms: Millis | None = None
 
 
 _json_decoder = msgspec.json.Decoder(Envelope)

@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from mesh.durations import Duration, seconds
+from mesh.tasks.cancellation import NEVER_CANCELLED, Cancelled
 
 
 class Progress(Struct, frozen=True):
@@ -91,11 +92,15 @@ class JobContext:
         enqueued_at_ms: When the job was enqueued, milliseconds since the epoch.
         tags: The job's tags.
         meta: What the producer attached.
+        cancelled: Whether the attempt was told to stop: by a cancellation, its timeout, the
+            job's deadline, the worker's shutdown, or because another worker has the job now.
+            A thread can ask and stop early; what it returns then is dropped.
     """
 
     __slots__ = (
         "_sink",
         "attempt",
+        "cancelled",
         "enqueued_at_ms",
         "job_id",
         "meta",
@@ -107,6 +112,7 @@ class JobContext:
     )
 
     attempt: int
+    cancelled: Cancelled
     enqueued_at_ms: int
     job_id: str
     meta: dict[str, str]
@@ -129,6 +135,7 @@ class JobContext:
         tags: tuple[str, ...] = (),
         meta: dict[str, str] | None = None,
         sink: ProgressSink = _nowhere,
+        cancelled: Cancelled = NEVER_CANCELLED,
     ) -> None:
         self.job_id = job_id
         self.task = task
@@ -140,6 +147,7 @@ class JobContext:
         self.tags = tags
         self.meta = meta or {}
         self._sink = sink
+        self.cancelled = cancelled
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
         """Say how far the job is; cheap, never waits, the latest report wins.

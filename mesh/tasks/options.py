@@ -51,6 +51,8 @@ class TaskOptions(Struct, frozen=True):
     tags: tuple[str, ...] = ()
     unique: Unique | Literal[False] | None = None
     exclusive: bool = False
+    soft_timeout_s: float | None = None
+    deadline_s: float | None = None
 
 
 class CallOptions(Struct, frozen=True):
@@ -69,6 +71,9 @@ class CallOptions(Struct, frozen=True):
     tags: tuple[str, ...] | None = None
     meta: dict[str, str] | None = None
     unique: Unique | Literal[False] | None = None
+    soft_timeout_s: float | None = None
+    deadline_s: float | None = None
+    deadline_ms: int | None = None
 
 
 class _SharedOptions(TypedDict, total=False):
@@ -77,6 +82,7 @@ class _SharedOptions(TypedDict, total=False):
     queue: str
     priority: str
     timeout: Duration
+    soft_timeout: Duration
     result_ttl: Duration
     failure_ttl: Duration
     expires: Duration
@@ -89,12 +95,14 @@ class CommonOptions(_SharedOptions, total=False):
 
     retry: Retry | int | bool | RetryPolicy
     exclusive: bool
+    deadline: Duration
 
 
 class CallKeywords(_SharedOptions, total=False):
     """Keywords of ``task.options(...)``."""
 
     retry: Retry | int | bool
+    deadline: Duration | datetime
     delay: Duration
     eta: datetime
     job_id: str
@@ -103,6 +111,7 @@ class CallKeywords(_SharedOptions, total=False):
 
 
 NO_OVERRIDES = CallOptions()
+_UNKNOWN_TASK = TaskOptions()
 
 _OF_TASKS = tuple(CommonOptions.__annotations__)
 _OF_CALLS = tuple(CallKeywords.__annotations__)
@@ -119,9 +128,12 @@ def task_options(keywords: CommonOptions, pool: Pool) -> TaskOptions:
     """
     retry = keywords.get("retry")
     if retry is None or not callable(retry):
-        return TaskOptions(pool=pool, **_read(keywords, _OF_TASKS))
-    others = {name: value for name, value in keywords.items() if name != "retry"}
-    return TaskOptions(pool=pool, policy=_policy(retry), **_read(others, _OF_TASKS))
+        options = TaskOptions(pool=pool, **_read(keywords, _OF_TASKS))
+    else:
+        others = {name: value for name, value in keywords.items() if name != "retry"}
+        options = TaskOptions(pool=pool, policy=_policy(retry), **_read(others, _OF_TASKS))
+    _check_timeouts(options.soft_timeout_s, options.timeout_s)
+    return options
 
 
 def call_options(keywords: CallKeywords) -> CallOptions:
@@ -137,7 +149,43 @@ def call_options(keywords: CallKeywords) -> CallOptions:
     if "job_id" in keywords and "idempotency_key" in keywords:
         option = "idempotency_key"
         raise OptionError(option, "'job_id' is given too, and means the same; keep one of them")
-    return CallOptions(**_read(keywords, _OF_CALLS))
+    values: dict[str, Any] = {}
+    others = dict(keywords)
+    if isinstance(keywords.get("deadline"), datetime):
+        values["deadline_ms"] = _checked("deadline", _instant, others.pop("deadline"))
+    options = CallOptions(**values, **_read(others, _OF_CALLS))
+    check_limits(options, _UNKNOWN_TASK)
+    return options
+
+
+def check_limits(call: CallOptions, own: TaskOptions) -> None:
+    """Check that a call's limits go together with each other and with those of its task.
+
+    Raises:
+        OptionError: They do not.
+    """
+    soft_s = own.soft_timeout_s if call.soft_timeout_s is None else call.soft_timeout_s
+    _check_timeouts(soft_s, own.timeout_s if call.timeout_s is None else call.timeout_s)
+    due: float | None = call.eta_ms  # Both are moments, or both are counted from now.
+    deadline: float | None = call.deadline_ms
+    if deadline is None:
+        due = call.delay_s
+        deadline = own.deadline_s if call.deadline_s is None else call.deadline_s
+    if due is not None and deadline is not None and due >= deadline:
+        option = "deadline"
+        why = (
+            "the job is due only when its deadline has passed; give it more time or less delay"
+        )
+        raise OptionError(option, why)
+
+
+def _check_timeouts(soft_s: float | None, hard_s: float | None) -> None:
+    if soft_s is not None and hard_s is not None and soft_s >= hard_s:
+        option = "soft_timeout"
+        why = (
+            f"{soft_s:g} s is not shorter than the timeout of {hard_s:g} s, so it says nothing"
+        )
+        raise OptionError(option, why)
 
 
 def pool_of(name: str | Pool | None, *, is_async: bool) -> Pool:
@@ -170,13 +218,17 @@ def _read(keywords: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
             raise OptionError(option, f"there is no such option; {hint}")
         field, read = _FIELDS[option]
-        try:
-            values[field] = read(value)
-        except InvalidNameError:
-            raise
-        except ValueError as error:
-            raise OptionError(option, str(error)) from error
+        values[field] = _checked(option, read, value)
     return values
+
+
+def _checked(option: str, read: Callable[[Any], Any], value: object) -> Any:
+    try:
+        return read(value)
+    except InvalidNameError:
+        raise
+    except ValueError as error:
+        raise OptionError(option, str(error)) from error
 
 
 def _priority(name: object) -> str:
@@ -256,6 +308,8 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "queue": ("queue", check_queue),
     "priority": ("priority", _priority),
     "timeout": ("timeout_s", seconds),
+    "soft_timeout": ("soft_timeout_s", seconds),
+    "deadline": ("deadline_s", seconds),
     "retry": ("retry", _retry),
     "result_ttl": ("result_ttl_s", seconds),
     "failure_ttl": ("failure_ttl_s", seconds),

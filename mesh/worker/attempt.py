@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
+from mesh.contract import headers
 from mesh.contract.envelope import Envelope, Retry
+from mesh.contract.records import ErrorInfo
 from mesh.policy.lanes import Feed, Lane
+from mesh.tasks.cancellation import Cancelled
 from mesh.tasks.context import JobContext, Progress
 from mesh.tasks.definition import TaskDefinition
 from mesh.transport.puller import Delivery
+
+_ATTEMPT = headers.ATTEMPT.encode()
+
+
+class Limits(Struct):
+    """What limits an attempt besides its timeout.
+
+    Attributes:
+        soft_timeout_s: After how long the task itself is told.
+        expires_ms: Until when the job must have started, as wall-clock time.
+        deadline_ms: Until when the job must have ended, as wall-clock time.
+        end_s: When the attempt must have ended, on the loop's clock.
+        end_reason: Which limit that is, as a reason to stop.
+        interrupt: Tells the task; returns False if it cannot be told now.
+    """
+
+    soft_timeout_s: float | None = None
+    expires_ms: int | None = None
+    deadline_ms: int | None = None
+    end_s: float = math.inf
+    end_reason: str = "timeout"
+    interrupt: Callable[[], bool] | None = None
 
 
 class Attempt:
@@ -34,11 +61,15 @@ class Attempt:
         arrived_s: When it came, on the loop's clock.
         started_ms: When the attempt started; 0 before.
         finished_ms: When the attempt ended; 0 before.
-        deadline_s: When it times out, on the loop's clock.
+        limit_s: When the next of its limits passes, on the loop's clock; its timeout, if it has
+            no others.
+        limits: Its other limits; most jobs have none.
+        last_error: Why the attempt before this one failed, if the records say so.
         retry: The rule by which it is tried again.
         crashes: How often the process that ran the job has died.
         coroutine: The asyncio task that runs it.
-        stop_reason: Why it must stop: ``cancelled``, ``timeout``, ``shutdown``, ``lost``.
+        stop_reason: Why it must stop: ``cancelled``, ``timeout``, ``deadline``, ``expired``,
+            ``shutdown``, ``lost``.
         progress: The newest report.
         has_news: Whether the newest report is not yet stored.
         revision: Revision of the running record; 0 if there is none.
@@ -60,7 +91,6 @@ class Attempt:
         "confirmed_s",
         "coroutine",
         "crashes",
-        "deadline_s",
         "definition",
         "delivery",
         "envelope",
@@ -74,6 +104,9 @@ class Attempt:
         "key_revision",
         "kwargs",
         "lane",
+        "last_error",
+        "limit_s",
+        "limits",
         "number",
         "progress",
         "raw_args",
@@ -93,6 +126,7 @@ class Attempt:
     kwargs: dict[str, Any]
     raw_args: Raw
     raw_kwargs: Raw
+    last_error: ErrorInfo | None
     retry: Retry
 
     def __init__(
@@ -115,7 +149,9 @@ class Attempt:
         self._context: JobContext | None = None
         self.started_ms = 0
         self.finished_ms = 0
-        self.deadline_s = 0.0
+        self.limit_s = math.inf
+        self.limits: Limits | None = None
+        self.last_error = None
         self.coroutine: asyncio.Task[None] | None = None
         self.stop_reason = ""
         self.progress: Progress | None = None
@@ -143,8 +179,14 @@ class Attempt:
                 tags=self.envelope.tags,
                 meta=self.envelope.meta,
                 sink=self.report,
+                cancelled=Cancelled(self._why_stopped),
             )
         return self._context
+
+    @property
+    def ran_before(self) -> bool:
+        """Whether an earlier attempt has run, as far as headers and records tell."""
+        return self.has_record or _ATTEMPT in self.delivery.headers
 
     @property
     def is_read(self) -> bool:
@@ -173,6 +215,9 @@ class Attempt:
         writing = self.writing  # The other thread may clear it at any moment.
         if writing is not None:
             await asyncio.wrap_future(writing)
+
+    def _why_stopped(self) -> str:
+        return self.stop_reason
 
     def report(self, progress: Progress) -> None:
         """Take in what the task says of its progress; the newest wins."""

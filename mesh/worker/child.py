@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Coroutine
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -23,6 +24,7 @@ from mesh.tasks import codec
 from mesh.tasks.context import JobContext, JobControl, Progress, running_job
 from mesh.tasks.definition import TaskDefinition
 from mesh.worker.failures import describe, describe_request, kinds_of
+from mesh.worker.interrupts import AlarmInterrupt, Interruptible
 from mesh.worker.loading import load_app
 from mesh.worker.orders import Answer, FrameBuffer, Order, Report, frame, read_order
 
@@ -118,7 +120,8 @@ def _run(app: Mesh, order: Order, line: _Line) -> Answer:
     except (UnknownTaskError, ArgumentsError) as error:
         return Answer(error=describe(error, with_traceback=False), is_final=True)
     try:
-        value = _call(definition, arguments, _context(order, line))
+        context = _context(order, line)
+        value = _call(definition, arguments, context, order.soft_timeout_s)
     except JobControl as control:
         return Answer(error=describe_request(control), request=control.request)
     except BaseException as error:  # SystemExit from a task must not end the child.
@@ -149,13 +152,28 @@ def _call(
     definition: TaskDefinition,
     arguments: tuple[tuple[Any, ...], dict[str, Any]],
     context: JobContext,
+    soft_timeout_s: float | None,
 ) -> Any:
     args, kwargs = arguments
     running_job.set(_Running(context))
     if definition.signature.takes_context:
         args = (context, *args)
-    value = definition.function(*args, **kwargs)
-    return asyncio.run(value) if inspect.iscoroutine(value) else value
+    work = partial(definition.function, *args, **kwargs)
+    if soft_timeout_s is not None and not definition.is_async:
+        return AlarmInterrupt(soft_timeout_s).run(work)
+    value = work()
+    if not inspect.iscoroutine(value):
+        return value
+    return asyncio.run(value if soft_timeout_s is None else _softly(value, soft_timeout_s))
+
+
+async def _softly(work: Coroutine[Any, Any, Any], limit_s: float) -> Any:
+    interruptible = Interruptible(work, limit_s)
+    timer = asyncio.get_running_loop().call_later(limit_s, interruptible.interrupt)
+    try:
+        return await interruptible
+    finally:
+        timer.cancel()
 
 
 def _go_on(_number: int, _frame: FrameType | None) -> None:

@@ -17,8 +17,10 @@ from mesh.policy.lanes import Feed, Lane
 from mesh.transport import frames
 from mesh.transport.puller import NAK, PULL_EXPIRES_S, Delivery, Puller, nak_after
 from mesh.worker.attempt import Attempt
+from mesh.worker.cancellations import Cancellations
 from mesh.worker.executor import Executor
 from mesh.worker.intake import Intake
+from mesh.worker.limits import TimeKeeper
 from mesh.worker.settlement import Settlement
 from mesh.worker.trust import Trust
 from mesh.worker.watchdog import Watchdog
@@ -29,7 +31,6 @@ TICK_S = 0.1
 _PULL_SOON_S = 0.002
 _LONGEST_WAIT_FOR_SLOT_S = 1.0
 _PULL_GRACE_S = 1.0
-_REMEMBERED_CANCELS = 10_000
 _TWIN_WAIT_S = 2.0
 _NO_CONSUMER = (409, 503)
 _REFUSED_WAIT_S = 1.0
@@ -53,6 +54,7 @@ class Consumer:
         feeds: Sequence[Feed[Attempt]],
         intake: Intake,
         executor: Executor,
+        timekeeper: TimeKeeper,
     ) -> None:
         self.in_hand: dict[str, Attempt] = {}
         self._client = client
@@ -62,6 +64,7 @@ class Consumer:
         self._most_in_hand = sum(feed.slots for feed in feeds) + _MOST_SETTLING
         self._intake = intake
         self._executor = executor
+        self._timekeeper = timekeeper
         lanes = [lane for feed in feeds for lane in feed.lanes]
         self._trust = Trust(
             client.connection, client.publisher, self._names, lanes, self._on_doubt
@@ -71,7 +74,7 @@ class Consumer:
         self._timer: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._is_draining = False
-        self._cancelled: dict[str, None] = {}  # A set that knows its oldest member.
+        self._cancellations = Cancellations(client, self.in_hand)
         self._idle = asyncio.Event()
         self._idle.set()
         self._refused: dict[int, float] = {}  # Lanes that are not asked, and until when.
@@ -85,7 +88,7 @@ class Consumer:
             NotProvisionedError: A bucket does not exist.
         """
         await self._trust.start()
-        await self._link.listen(self._names.cancel_signals, self._on_cancel)
+        await self._cancellations.listen()
         for feed in self._feeds:
             for lane in feed.lanes:
                 self._pullers[id(lane)] = puller = Puller(
@@ -126,6 +129,7 @@ class Consumer:
             if timer is not None:
                 timer.cancel()
         await self._trust.stop()
+        await self._cancellations.close()
         return left
 
     def attempts(self) -> list[Attempt]:
@@ -216,7 +220,7 @@ class Consumer:
     async def _live(self, attempt: Attempt) -> None:
         """Carry one attempt from its delivery to its settlement."""
         try:
-            if attempt.job_id in self._cancelled:
+            if self._cancellations.was_heard(attempt.job_id):
                 attempt.stop("cancelled")
             intake = self._intake
             outcome = intake.read(attempt) if intake.is_plain(attempt) else None
@@ -236,15 +240,6 @@ class Consumer:
             log.exception("an attempt could not be settled", extra={"job": attempt.job_id})
             self.settled(attempt)
             raise
-
-    def _on_cancel(self, subject: bytes, _reply: bytes, _data: bytes, _headers: bytes) -> None:
-        job_id = subject[subject.rfind(b".") + 1 :].decode("utf-8", "replace")
-        self._cancelled[job_id] = None
-        if len(self._cancelled) > _REMEMBERED_CANCELS:
-            del self._cancelled[next(iter(self._cancelled))]
-        attempt = self.in_hand.get(job_id)
-        if attempt is not None:
-            attempt.stop("cancelled")
 
     def _on_pull_end(self, lane: Lane[Attempt], missing: int, status: int) -> None:
         lane.close_pull(missing)
@@ -301,9 +296,8 @@ class Consumer:
     def _tick(self) -> None:
         """Look after timeouts, lost pulls and jobs that wait too long for a slot."""
         now = self._loop.time()
-        for attempt in self.in_hand.values():
-            if attempt.started_ms and not attempt.finished_ms and now >= attempt.deadline_s:
-                attempt.stop("timeout")
+        self._timekeeper.tick(self.in_hand.values())
+        self._cancellations.tick()
         for feed in self._feeds:
             for lane in feed.lanes:
                 if lane.expire(now):

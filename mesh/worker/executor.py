@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -19,8 +18,10 @@ from mesh.policy.retry import may_retry, wait_after_crash, wait_before_retry
 from mesh.tasks import codec
 from mesh.tasks.context import Again, JobControl, Later, Never, Request, running_job
 from mesh.tasks.options import Pool
-from mesh.worker.attempt import Attempt
+from mesh.worker.attempt import Attempt, Limits
 from mesh.worker.failures import crash_loop, describe, describe_request, kinds_of
+from mesh.worker.interrupts import Interruptible
+from mesh.worker.limits import TimeKeeper, not_started, past_deadline, unless_too_late
 from mesh.worker.outcomes import (
     Crashed,
     Ended,
@@ -43,7 +44,7 @@ class Executor:
         clock: Clock,
         threads: ThreadPool,
         processes: ProcessPool,
-        timeout_of: Callable[[Attempt], float],
+        timekeeper: TimeKeeper,
         *,
         max_crashes: int,
         chance: Callable[[], float] = random.random,
@@ -51,15 +52,13 @@ class Executor:
         self._clock = clock
         self._threads = threads
         self._processes = processes
-        self._timeout_of = timeout_of
+        self._timekeeper = timekeeper
         self._max_crashes = max_crashes
         self._chance = chance
-        self._now = asyncio.get_running_loop().time
 
     async def execute(self, attempt: Attempt) -> Outcome:
         """Run the task and say how the attempt ended; raises nothing."""
-        self._start(attempt)
-        if attempt.stop_reason:  # Told so before the first step.
+        if not self._start(attempt):  # Told to stop before the first step.
             return self._stopped(attempt)
         try:
             definition = attempt.definition
@@ -68,20 +67,29 @@ class Executor:
                 args = attempt.args
                 if definition.signature.takes_context:
                     args = (attempt.context, *args)
-                outcome = _returned(await definition.function(*args, **attempt.kwargs))
+                work = definition.function(*args, **attempt.kwargs)
+                limits = attempt.limits
+                if limits is not None and limits.soft_timeout_s is not None:
+                    work = _interruptible(attempt, limits, work)
+                outcome = _returned(await work)
             elif definition.options.pool is Pool.THREAD:
                 outcome = _returned(await self._threads.run(attempt))
             else:
-                attempt.deadline_s = math.inf  # The wait for a free child does not count.
+                self._timekeeper.wait(attempt)
                 outcome = Succeeded(await self._processes.run(attempt, self._start))
+            if attempt.stop_reason:  # What it returns after it was told to stop is dropped.
+                outcome = self._stopped(attempt)
         except BaseException as error:
             outcome = self._failed(attempt, error)
+            if attempt.limits is not None:
+                outcome = unless_too_late(attempt, outcome, self._clock.now_ms())
         attempt.finished_ms = self._clock.now_ms()
         return outcome
 
-    def _start(self, attempt: Attempt) -> None:
+    def _start(self, attempt: Attempt) -> bool:
         attempt.started_ms = self._clock.now_ms()
-        attempt.deadline_s = self._now() + self._timeout_of(attempt)
+        self._timekeeper.begin(attempt)
+        return not attempt.stop_reason
 
     def _failed(self, attempt: Attempt, error: BaseException) -> Outcome:
         if attempt.stop_reason:  # Whatever the task raised on its way out.
@@ -122,12 +130,16 @@ class Executor:
     def _stopped(self, attempt: Attempt) -> Outcome:
         match attempt.stop_reason:
             case "timeout":
-                limit = self._timeout_of(attempt)
+                limit = self._timekeeper.timeout_of(attempt)
                 error = JobTimeoutError(
                     f"the attempt ran longer than its timeout of {limit:g} s"
                 )
                 info = describe(error, with_traceback=False)
                 return self._again_or_never(attempt, info, kinds_of(error))
+            case "deadline":
+                return past_deadline(attempt)
+            case "expired":
+                return not_started(attempt.limits)
             case "shutdown":
                 return HandBack(0.0, "the worker shut down")
             case "cancelled":
@@ -161,6 +173,15 @@ class Executor:
         if asked is not None and asked.delay_s is not None:
             delay_s = asked.delay_s
         return Retry(error, delay_s)
+
+
+def _interruptible(
+    attempt: Attempt, limits: Limits, work: Coroutine[Any, Any, Any]
+) -> Awaitable[Any]:
+    soft_s = limits.soft_timeout_s or 0.0
+    interruptible = Interruptible(work, soft_s, lambda: bool(attempt.stop_reason))
+    limits.interrupt = interruptible.interrupt
+    return interruptible
 
 
 def _returned(value: object) -> Outcome:

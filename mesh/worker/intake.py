@@ -34,7 +34,8 @@ from mesh.worker.attempt import Attempt
 from mesh.worker.failures import crash_loop, describe
 from mesh.worker.fence import Fence
 from mesh.worker.keys import KeyCheck
-from mesh.worker.outcomes import AlreadyEnded, Ended, Failed, HandBack, Lost, Outcome
+from mesh.worker.limits import limits_of, when_late
+from mesh.worker.outcomes import AlreadyEnded, Failed, HandBack, Lost, Outcome
 from mesh.worker.recording import Recorder
 
 _CONTENT_TYPE = headers.CONTENT_TYPE.encode()
@@ -169,7 +170,7 @@ class Intake:
             )
         # Only now: a record that is another's must not be written to when this is handed back.
         attempt.has_record, attempt.revision = True, revision
-        attempt.crashes = record.crashes
+        attempt.crashes, attempt.last_error = record.crashes, record.error
         if record.state is not State.RUNNING:
             attempt.number = record.attempt + 1
             return None
@@ -213,8 +214,11 @@ class Intake:
             return self._unknown(attempt, error)
         except (MalformedJobError, InvalidNameError, ArgumentsError) as error:
             return Failed(describe(error, with_traceback=False))
-        if body.expires_at_ms is not None and body.expires_at_ms <= self._clock.now_ms():
-            return Ended(State.EXPIRED, "it was not started in time")
+        attempt.limits = limits_of(attempt)
+        if attempt.limits is not None:
+            late = when_late(attempt, self._clock.now_ms())
+            if late is not None:
+                return late
         attempt.retry = body.retry or definition.options.retry or self._retry
         return None
 

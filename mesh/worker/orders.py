@@ -25,6 +25,7 @@ class Order(Struct, frozen=True, array_like=True):
     enqueued_at_ms: int
     tags: tuple[str, ...]
     meta: dict[str, str]
+    soft_timeout_s: float | None
 
 
 class Answer(Struct, frozen=True, array_like=True, tag=True):

@@ -15,6 +15,7 @@ from mesh.contract.records import ErrorInfo
 from mesh.tasks.context import Request, running_job
 from mesh.worker.attempt import Attempt
 from mesh.worker.childprocess import ChildProcess
+from mesh.worker.interrupts import ThreadInterrupt
 from mesh.worker.orders import Order
 
 _LAST_WORDS_S = 1.0
@@ -54,7 +55,7 @@ class ThreadPool:
     """Runs plain functions in threads of the worker's process.
 
     A thread cannot be killed: one that is told to stop is left behind, keeps its place in the
-    pool until its function returns, and its result is dropped.
+    pool until its function returns, and its result is dropped. It can ask ``ctx.cancelled``.
     """
 
     def __init__(self, size: int) -> None:
@@ -63,6 +64,10 @@ class ThreadPool:
     async def run(self, attempt: Attempt) -> Any:
         """Run the attempt's function and return its value."""
         work = partial(_in_thread, attempt.definition.function, attempt)
+        if attempt.limits is not None and attempt.limits.soft_timeout_s is not None:
+            interrupt = ThreadInterrupt()
+            attempt.limits.interrupt = interrupt.interrupt
+            work = partial(interrupt.run, work)
         return await anyio.to_thread.run_sync(
             work, abandon_on_cancel=True, limiter=self._limiter
         )
@@ -92,7 +97,7 @@ class ProcessPool:
         self._children: set[ChildProcess] = set()
         self._idle: list[ChildProcess] = []
 
-    async def run(self, attempt: Attempt, on_start: Callable[[Attempt], None]) -> Raw:
+    async def run(self, attempt: Attempt, on_start: Callable[[Attempt], object]) -> Raw:
         """Run the attempt in a child and return its value as JSON.
 
         Args:
@@ -171,6 +176,7 @@ def _order(attempt: Attempt) -> Order:
         context.enqueued_at_ms,
         context.tags,
         context.meta,
+        attempt.limits.soft_timeout_s if attempt.limits else None,
     )
 
 

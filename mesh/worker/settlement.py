@@ -247,6 +247,9 @@ class Settlement:
             self._announce(EventKind.RETRYING, attempt, f"{error.type}: {error.message}"[:500])
         if delay_s > LONGEST_NAK_S:
             await self._reschedule(attempt, spent + 1, delay_s)
+        if await self._client.records.is_over(record_id(attempt)):
+            # Cancelled meanwhile: whoever did so may have cleared up before this was written.
+            await self._client.records.clear(record_id(attempt))
         answer = ACK if delay_s > LONGEST_NAK_S else nak_after(delay_s)
         self._link.post(frames.signal(attempt.delivery.reply, answer))
 

@@ -30,6 +30,7 @@ from mesh.worker.fence import Fence
 from mesh.worker.heartbeat import Heartbeat
 from mesh.worker.intake import Intake
 from mesh.worker.keys import KeyCheck
+from mesh.worker.limits import TimeKeeper
 from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
@@ -176,15 +177,18 @@ class Worker:
         )
         processes = ProcessPool(self._app_reference, worker.process_pool)
         self._stack.callback(processes.close)
+        timekeeper = TimeKeeper(self._clock, intake.timeout_of)
         executor = Executor(
             self._clock,
             ThreadPool(worker.concurrency),
             processes,
-            intake.timeout_of,
+            timekeeper,
             max_crashes=worker.max_crashes,
         )
         feeds = self._feeds(processes.size)
-        consumer = Consumer(client, feeds=feeds, intake=intake, executor=executor)
+        consumer = Consumer(
+            client, feeds=feeds, intake=intake, executor=executor, timekeeper=timekeeper
+        )
         self._metrics.running = lambda: consumer.running
         lanes = [lane for feed in feeds for lane in feed.lanes]
         consumer.watchdog = Watchdog(client, lanes, consumer, self._metrics)

@@ -21,12 +21,19 @@ def forget_expectations(part: str) -> None:
     post = Publisher.post
 
     def post_unguarded(
-        self: Publisher, subject: str, block: bytes, payload: bytes, done: Done, context: Any
+        self: Publisher,
+        subject: str,
+        block: bytes,
+        payload: bytes,
+        done: Done,
+        context: Any,
+        *,
+        once: bool = False,
     ) -> None:
         if part in subject:
             kept = frames.read_headers(block)
             kept.pop(headers.EXPECTED_LAST, None)
             block = frames.header_block(kept.items())
-        post(self, subject, block, payload, done, context)
+        post(self, subject, block, payload, done, context, once=once)
 
     Publisher.post = post_unguarded

@@ -195,6 +195,8 @@ def test_the_options_of_enqueue_reach_the_job(cli: CommandLine) -> None:
     cli("enqueue", "t", "-q", "mail", "--priority", "high", "--job-id", "now", "--retry", "2")
     cli("enqueue", "t", "--eta", "2126-01-01T00:00:00Z", "--job-id", "later")
     cli("enqueue", "t", "--delay", "1h", "--job-id", "soon", "--timeout", "5s")
+    cli("enqueue", "t", "--soft-timeout", "4s", "--deadline", "1h", "--job-id", "limited")
+    cli("enqueue", "t", "--deadline", "2126-01-01T00:00:00Z", "--job-id", "until")
 
     now = cli.json("status", "now", "--json")
     assert (now["state"], now["queue"], now["priority"]) == ("pending", "mail", "high")
@@ -212,6 +214,9 @@ def test_the_options_of_enqueue_reach_the_job(cli: CommandLine) -> None:
         (("--eta", "2030-01-01T00:00:00"), "has no offset"),
         (("--eta", "tomorrow"), "is no ISO 8601 time"),
         (("--delay", "1s", "--eta", "2030-01-01T00:00:00Z"), "not both"),
+        (("--timeout", "5s", "--soft-timeout", "5s"), "not shorter than the timeout"),
+        (("--delay", "2h", "--deadline", "1h"), "due only when its deadline has passed"),
+        (("--deadline", "soon"), "is no ISO 8601 time"),
         (("--job-id", "a.b"), "bad-token"),
         (("--priority", "urgent"), "urgent"),
     ],

@@ -18,8 +18,10 @@ PAGES = {
     "README.md": "a.png at 300 px",
     "docs/start/tasks-and-jobs.md": "order 7 confirmed",
     "docs/how-to/unique-jobs.md": "False True order 9 charged\nTrue\n",
+    "docs/how-to/limit-time.md": "crawled some: True",
+    "docs/how-to/cancel-jobs.md": "cancelled: True\ncancelled\n",
 }
-"""Each page, and something that it prints."""
+"""The pages, and what the code on each of them prints among other things."""
 
 _BLOCK = re.compile(
     r"(?P<inside><!-- inside an async function -->\n)?```python\n(?P<code>.*?)```", re.DOTALL

@@ -65,6 +65,8 @@ async def options_are_checked() -> None:
         result_ttl="1d",
         failure_ttl=timedelta(days=7),
         expires=60,
+        soft_timeout="20s",
+        deadline=datetime(2030, 1, 31, tzinfo=UTC),
         delay=0.5,
         job_id="order-9",
         unique=Unique(key=total, until="5m", on_conflict="reject"),

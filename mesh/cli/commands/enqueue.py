@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from mesh.cli.options import connects, duration, instant, job_id, queue, with_output
+from mesh.cli.options import (
+    connects,
+    duration,
+    duration_or_instant,
+    instant,
+    job_id,
+    queue,
+    with_output,
+)
 from mesh.cli.output import Output, as_json
 from mesh.cli.target import Target
 
@@ -46,6 +54,15 @@ _PRIORITIES = ("critical", "high", "normal", "low")
     "--unique", is_flag=True, default=None, help="Not while one with the same arguments is."
 )
 @click.option("--timeout", type=duration, metavar="DURATION", help="Limit of one attempt.")
+@click.option(
+    "--soft-timeout", type=duration, metavar="DURATION", help="When the task is told to stop."
+)
+@click.option(
+    "--deadline",
+    type=duration_or_instant,
+    metavar="DURATION|TIME",
+    help="When the whole job must have ended, retries included.",
+)
 @click.option("--retry", type=click.IntRange(min=0), help="How often to retry.")
 @click.option("--expires", type=duration, metavar="DURATION", help="Drop it if not started.")
 @click.option("--wait", "waits", is_flag=True, help="Wait for the result and print it.")

@@ -95,7 +95,11 @@ def test_a_tasks_own_options_stay_with_the_worker() -> None:
 
 @pytest.mark.parametrize(
     ("own", "field", "value"),
-    [({"expires": 60}, "expires_at_ms", NOW_MS + 60_000), ({"tags": ["a"]}, "tags", ("a",))],
+    [
+        ({"expires": 60}, "expires_at_ms", NOW_MS + 60_000),
+        ({"deadline": 60}, "deadline_ms", NOW_MS + 60_000),
+        ({"tags": ["a"]}, "tags", ("a",)),
+    ],
 )
 def test_each_of_them_travels_alone_too(own: dict[str, Any], field: str, value: Any) -> None:
     """None of them needs another to be noticed."""
@@ -112,6 +116,8 @@ def test_a_calls_options_win_and_travel() -> None:
         "result_ttl": 10,
         "failure_ttl": 20,
         "expires": 1.001,
+        "soft_timeout": 200,
+        "deadline": "10m",
         "tags": [],
         "meta": {"tenant": "a"},
     }
@@ -129,7 +135,17 @@ def test_a_calls_options_win_and_travel() -> None:
         failure_ttl_s=20.0,
         expires_at_ms=NOW_MS + 1001,
         meta={"tenant": "a"},
+        soft_timeout_s=200.0,
+        deadline_ms=NOW_MS + 600_000,
     )
+
+
+def test_a_delayed_job_may_wait_to_be_started_from_when_it_is_due() -> None:
+    """What it waits before counts against its deadline, but not against its time to start."""
+    body = body_of(call({"delay": 100, "expires": 60, "deadline": 300}))
+
+    assert body.expires_at_ms == NOW_MS + 160_000
+    assert body.deadline_ms == NOW_MS + 300_000
 
 
 def test_the_app_has_the_last_word_on_where_a_job_goes() -> None:

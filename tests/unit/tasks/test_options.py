@@ -22,6 +22,7 @@ from mesh.tasks.options import (
     Pool,
     TaskOptions,
     call_options,
+    check_limits,
     pool_of,
     task_options,
 )
@@ -39,6 +40,8 @@ COMMON: list[tuple[str, Any, str, Any]] = [
     ("result_ttl", 60, "result_ttl_s", 60.0),
     ("failure_ttl", "7d", "failure_ttl_s", 604_800.0),
     ("expires", 1.5, "expires_s", 1.5),
+    ("soft_timeout", "20s", "soft_timeout_s", 20.0),
+    ("deadline", "1h", "deadline_s", 3600.0),
     ("retry", 5, "retry", Retry(max_retries=5)),
     ("retry", True, "retry", Retry()),
     ("retry", False, "retry", Retry(max_retries=0)),
@@ -74,6 +77,9 @@ BAD: list[tuple[str, Any, str]] = [
     ("result_ttl", -1, "-1 is not a duration"),
     ("failure_ttl", True, "True is not a duration"),
     ("expires", float("inf"), "inf is not a duration"),
+    ("soft_timeout", "soon", "'soon' is not a duration; give"),
+    ("deadline", "noon", "'noon' is not a duration; give"),
+    ("deadline", datetime(2030, 1, 31), "no datetime with a time zone"),  # noqa: DTZ001
     ("delay", [], r"\[\] is not a duration"),
     ("retry", -1, "Expected `int` >= 0"),
     ("retry", "3", "'3' is neither a number of retries"),
@@ -125,6 +131,13 @@ def test_an_option_of_a_call_fills_its_field(
     options = call_options(CallKeywords(**{keyword: value}))
 
     assert options == msgspec.structs.replace(NO_OVERRIDES, **{field: expected})
+
+
+def test_a_deadline_of_a_call_may_be_a_moment() -> None:
+    """A moment belongs to one job: to a task only a duration can be given."""
+    assert call_options({"deadline": NOON}) == CallOptions(deadline_ms=NOON_MS)
+    with pytest.raises(OptionError, match="is not a duration"):
+        task_options(cast("CommonOptions", {"deadline": NOON}), Pool.ASYNC)
 
 
 def test_every_keyword_is_tested_here() -> None:
@@ -265,3 +278,42 @@ def test_a_policy_cannot_travel_with_a_call() -> None:
     """A call is told that a function belongs to the task."""
     with pytest.raises(OptionError, match="cannot travel; give it to the task"):
         call_options(cast("CallKeywords", {"retry": max}))
+
+
+IMPOSSIBLE: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"timeout": 10, "soft_timeout": 10}, {}, "soft_timeout"),
+    ({}, {"timeout": 10, "soft_timeout": 11}, "soft_timeout"),
+    ({"timeout": 10}, {"soft_timeout": 10}, "soft_timeout"),
+    ({"timeout": 10, "soft_timeout": 5}, {"timeout": 5}, "soft_timeout"),
+    ({}, {"delay": "2h", "deadline": "2h"}, "deadline"),
+    ({"deadline": "1h"}, {"delay": "2h"}, "deadline"),
+    ({}, {"eta": NOON, "deadline": NOON}, "deadline"),
+]
+POSSIBLE: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"timeout": 10, "soft_timeout": 9}, {"timeout": 20, "soft_timeout": 15}),
+    ({"soft_timeout": 9}, {"delay": 20}),
+    ({"deadline": "1h"}, {"delay": "2h", "deadline": "3h"}),
+    ({"deadline": "1h"}, {"delay": "2h", "deadline": NOON}),
+]
+
+
+@pytest.mark.parametrize(("own", "of_call", "option"), IMPOSSIBLE)
+def test_limits_that_contradict_each_other_are_refused(
+    own: dict[str, Any], of_call: dict[str, Any], option: str
+) -> None:
+    """Where both are known: a soft timeout ends first, and a job is due before its deadline."""
+    with pytest.raises(OptionError, match=f"option '{option}'"):
+        check_limits(
+            call_options(CallKeywords(**of_call)),
+            task_options(CommonOptions(**own), Pool.ASYNC),
+        )
+
+
+@pytest.mark.parametrize(("own", "of_call"), POSSIBLE)
+def test_a_calls_limits_are_compared_in_the_place_of_its_tasks(
+    own: dict[str, Any], of_call: dict[str, Any]
+) -> None:
+    """What a call says differently is what counts."""
+    check_limits(
+        call_options(CallKeywords(**of_call)), task_options(CommonOptions(**own), Pool.ASYNC)
+    )
