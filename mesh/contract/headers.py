@@ -16,6 +16,7 @@ MESSAGE_ID: Final = "Nats-Msg-Id"
 EXPECTED_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_LAST_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 TTL: Final = "Nats-TTL"
+ORIGIN: Final = "Nats-Subject"
 SCHEDULE: Final = "Nats-Schedule"
 SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 SCHEDULE_TTL: Final = "Nats-Schedule-TTL"
@@ -43,8 +44,8 @@ TABLE: tuple[HeaderRow, ...] = (
         "job, delayed job",
         "the job id; `<job id>:<attempt>` when a worker puts off a retry; "
         "`<job id>:<attempt>:<revision of the running record>` when it puts off the same "
-        "attempt",
-        "producer, worker",
+        "attempt; `<job id>:again:<sequence of the copy>` when `mesh fsck` publishes it again",
+        "producer, worker, `mesh fsck`",
         "a publish that is repeated is a second message",
     ),
     HeaderRow(
@@ -65,7 +66,7 @@ TABLE: tuple[HeaderRow, ...] = (
         ATTEMPT,
         "job, delayed job",
         "the number of the attempt this copy is for, from 1",
-        "worker",
+        "worker, `mesh fsck`",
         "the first attempt, or what the running record says",
     ),
     HeaderRow(

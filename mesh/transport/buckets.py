@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mesh.contract.subjects import kv_stream
 from mesh.transport import frames
 from mesh.transport.connection import Connection
-from mesh.transport.faults import MESSAGE_NOT_FOUND, ApiError
+from mesh.transport.faults import MESSAGE_NOT_FOUND, NOTHING_TO_DELETE, ApiError
 from mesh.transport.publisher import Publisher
 
 
@@ -44,10 +44,19 @@ class Shelf:
         Raises:
             BrokerError: The stream could not be read.
         """
+        return await self._get({"last_by_subj": subject})
+
+    async def next(self, subject: str, sequence: int) -> Entry | None:
+        """Read the first message of a subject, which may hold wildcards, from a place on.
+
+        Raises:
+            BrokerError: The stream could not be read.
+        """
+        return await self._get({"seq": max(1, sequence), "next_by_subj": subject})
+
+    async def _get(self, question: dict[str, Any]) -> Entry | None:
         try:
-            answer = await self._connection.api(
-                f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject}
-            )
+            answer = await self._connection.api(f"STREAM.MSG.GET.{self._stream}", question)
         except ApiError as fault:
             if fault.err_code == MESSAGE_NOT_FOUND:
                 return None
@@ -60,14 +69,36 @@ class Shelf:
             frames.read_headers(base64.b64decode(message.get("hdrs", ""))),
         )
 
-    async def remove(self, subject: str) -> int:
+    async def remove(self, subject: str, up_to: int = 0) -> int:
         """Remove every message of a subject, which may hold wildcards; say how many there were.
+
+        Args:
+            subject: Which messages.
+            up_to: Leave what came after this sequence; 0: remove all.
 
         Raises:
             BrokerError: The server refused.
         """
-        answer = await self._connection.api(f"STREAM.PURGE.{self._stream}", {"filter": subject})
+        question: dict[str, Any] = {"filter": subject}
+        if up_to:
+            question["seq"] = up_to + 1
+        answer = await self._connection.api(f"STREAM.PURGE.{self._stream}", question)
         return int(answer.get("purged", 0))
+
+    async def remove_at(self, sequence: int) -> bool:
+        """Remove the message at one place; say whether it was there.
+
+        Raises:
+            BrokerError: The server refused.
+        """
+        place = {"seq": sequence, "no_erase": True}
+        try:
+            await self._connection.api(f"STREAM.MSG.DELETE.{self._stream}", place)
+        except ApiError as fault:
+            if fault.err_code == NOTHING_TO_DELETE:
+                return False
+            raise
+        return True
 
     async def count(self) -> int:
         """Count the stream's messages.

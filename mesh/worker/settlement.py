@@ -48,6 +48,7 @@ LONGEST_NAK_S = 5.0
 """Longer waits go through the delayed stream: a nak'd job counts against the lane's limit."""
 
 _TRY_AGAIN_S = 1.0
+_TTL = headers.TTL.encode()
 _RECORD_ROOM = 8192
 _RESULTS = {Retry: "retry", Crashed: "crash", Snoozed: "snooze"}
 
@@ -98,7 +99,7 @@ class Settlement:
     def _store_success(self, attempt: Attempt, outcome: Succeeded) -> None:
         """Settle the common case without a task of its own."""
         record = self._recorder.success(attempt, outcome.value)
-        block = self._recorder.result_block(attempt, State.SUCCEEDED)
+        block = self._result_block(attempt, State.SUCCEEDED)
         subject = self._names.results_prefix + attempt.job_id
         try:
             self._publisher.post(subject, block, record, self._on_result, (attempt, outcome))
@@ -208,7 +209,7 @@ class Settlement:
     async def _finish(self, attempt: Attempt, state: State, record: bytes) -> bool:
         """Write the terminal record if there is none; say whether this one is it."""
         subject = self._names.result(record_id(attempt))
-        block = self._recorder.result_block(attempt, state)
+        block = self._result_block(attempt, state)
         try:
             await self._publisher.publish(subject, block, record)
         except ApiError as fault:
@@ -218,6 +219,14 @@ class Settlement:
                 self._metrics.fenced += 1
             return False
         return True
+
+    def _result_block(self, attempt: Attempt, state: State) -> bytes:
+        """Encode a record's headers; with a time to live, its event would vanish with it."""
+        block = self._recorder.result_block(attempt, state)
+        if _TTL in block:
+            # Ahead of the record, so that a job never looks lost when that has expired.
+            self._announce(EventKind.EXPIRING, attempt, "")
+        return block
 
     async def _bury(self, attempt: Attempt, error: ErrorInfo) -> None:
         """Keep a dead letter; written once, however often it is tried."""

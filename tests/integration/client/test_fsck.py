@@ -1,0 +1,501 @@
+"""The reconciler: every damage done behind mesh's back is found, and repaired."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from support.running import RunningApp
+from support.waiting import until
+
+from mesh import Mesh, State
+from mesh.client.client import Client
+from mesh.client.findings import Finding, FsckReport, Kind
+from mesh.clock import SYSTEM_CLOCK
+from mesh.contract import headers, records
+from mesh.contract.records import ErrorInfo, ProgressRecord, ResultRecord
+from mesh.errors import JobFailedError, ResultExpiredError
+from mesh.server.process import EmbeddedServer
+from mesh.transport import frames
+from mesh.transport.buckets import Shelf
+
+RUNS: list[int] = []
+
+
+def declare(app: Mesh) -> None:
+    """Register the tasks that the tests enqueue."""
+    RUNS.clear()
+
+    @app.task
+    async def double(number: int) -> int:
+        RUNS.append(number)
+        return number * 2
+
+    @app.task
+    async def measure(text: str) -> int:
+        return len(text)
+
+    @app.task(result_ttl=1)
+    async def forget(number: int) -> int:
+        return number
+
+    @app.task(retry=0)
+    async def fail() -> None:
+        raise ValueError("no")
+
+
+@pytest.fixture
+async def damaged(mesh: RunningApp) -> RunningApp:
+    """An app that is set up and has tasks; nobody runs them yet."""
+    declare(mesh.app)
+    await mesh.app.setup()
+    return mesh
+
+
+async def check(mesh: RunningApp, *, repair: bool = False, settle: float = 0.05) -> FsckReport:
+    """Look twice, with hardly a pause: nothing moves in these tests."""
+    return await mesh.app.fsck(repair=repair, settle=settle)
+
+
+def found(report: FsckReport) -> list[tuple[Kind, str]]:
+    """What was found, in short."""
+    return sorted((one.kind, one.name) for one in report.findings)
+
+
+async def repaired(mesh: RunningApp, *expected: tuple[Kind, str]) -> list[Finding]:
+    """Find exactly that, change nothing; find and repair it; find nothing any more."""
+    before = await check(mesh)
+    again = await check(mesh)
+    mended = await check(mesh, repair=True)
+    after = await check(mesh)
+
+    assert found(before) == sorted(expected)
+    assert found(again) == found(before)
+    assert not before.is_clean
+    assert found(mended) == found(before)
+    assert not mended.left, mended.left
+    assert mended.is_clean
+    assert after.is_clean, after.findings
+    return list(mended.findings)
+
+
+async def shelf(mesh: RunningApp, stream: str) -> tuple[Client, Shelf]:
+    """A stream, to do damage to."""
+    client = await mesh.client()
+    return client, Shelf(client.connection, getattr(client.names, stream))
+
+
+async def write_progress(mesh: RunningApp, job_id: str, state: State, lease_ms: int) -> None:
+    """Write a running record as a worker would."""
+    client = await mesh.client()
+    until_ms = SYSTEM_CLOCK.now_ms() + lease_ms
+    record = ProgressRecord(
+        state, "double", "default", "normal", 1, "gone", lease_until_ms=until_ms
+    )
+    await client.publisher.publish(client.names.progress(job_id), b"", records.encode(record))
+
+
+async def write_result(mesh: RunningApp, job_id: str, record: ResultRecord) -> None:
+    """Write a terminal record, and do nothing of what comes after it."""
+    client = await mesh.client()
+    assert await client.records.finish(job_id, record)
+
+
+async def test_a_clean_namespace_is_looked_at_once(damaged: RunningApp) -> None:
+    """Jobs that ended, wait and are delayed are all right; there is no second look."""
+    async with damaged.worker():
+        done = await damaged.app.enqueue(damaged.app.tasks.get("double").s(1))  # type: ignore[attr-defined]
+        assert await done.result(10) == 2
+        bad = await damaged.app.send("fail")
+        with pytest.raises(JobFailedError):
+            await bad.result(10)
+        await until(lambda: no_message(damaged), "the queue is empty")
+    await damaged.app.send("double", [2])
+    await damaged.app.send("double", [3], delay=3600)
+    await damaged.app.send("measure", ["x" * 600_000])
+
+    report = await check(damaged, settle=3600)  # Would time out if it looked again.
+
+    assert report.is_clean, report.findings
+    assert report.looks == 1
+    assert report.looked_at > 8
+
+
+async def no_message(mesh: RunningApp) -> bool:
+    """Whether no job waits or runs."""
+    return await mesh.count("jobs_stream") == 0
+
+
+async def test_a_vanished_job_ends_as_lost(damaged: RunningApp) -> None:
+    """Whoever waits for it learns that it failed, and it has a dead letter without a body."""
+    job = await damaged.app.send("double", [1])
+    client, jobs = await shelf(damaged, "jobs_stream")
+    await jobs.remove(client.names.job_anywhere(job.id))
+
+    await repaired(damaged, (Kind.LOST, job.id))
+
+    with pytest.raises(JobFailedError, match=r"mesh\.errors\.JobLostError.*enqueue it again"):
+        await job.result(5)
+    letter = await damaged.app.dead_letters.get(job.id)
+    assert (letter.record.task, letter.record.queue, letter.body) == ("double", "default", b"")
+
+
+async def test_a_vanished_job_runs_if_the_ledger_keeps_bodies(mesh: RunningApp) -> None:
+    """With events.bodies it is published again as it was, and runs."""
+    mesh.app.override({"events.bodies": True})
+    declare(mesh.app)
+    await mesh.app.setup()
+    job = await mesh.app.send("double", [21])
+    client, jobs = await shelf(mesh, "jobs_stream")
+    await jobs.remove(client.names.job_anywhere(job.id))
+
+    await repaired(mesh, (Kind.LOST, job.id))
+
+    async with mesh.worker():
+        assert await job.result(10) == 42
+
+
+async def test_a_fired_job_that_vanished_runs_from_the_copy(damaged: RunningApp) -> None:
+    """The delayed stream keeps for a minute what it fired: enough to publish it again."""
+    job = await damaged.app.send("double", [4], delay=0.3)
+    client, jobs = await shelf(damaged, "jobs_stream")
+
+    async def has_fired() -> bool:
+        return await jobs.last(client.names.job_anywhere(job.id)) is not None
+
+    await until(has_fired, "the job has fired")
+    await jobs.remove(client.names.job_anywhere(job.id))
+
+    await repaired(damaged, (Kind.LOST, job.id))
+
+    async with damaged.worker():
+        assert await job.result(10) == 8
+
+
+async def test_a_job_whose_record_expired_is_not_lost(damaged: RunningApp) -> None:
+    """The ledger knows that it ended though its record and the event of it have expired."""
+    async with damaged.worker():
+        job = await damaged.app.send("forget", [1])
+        assert await job.result(10) == 1
+
+        async def is_gone() -> bool:
+            client = await damaged.client()
+            return await client.records.result(job.id) is None
+
+        await until(is_gone, "the record has expired", 20)
+
+    report = await check(damaged)
+
+    assert report.is_clean, report.findings
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.RETRYING])
+async def test_a_record_without_a_message_is_stuck(damaged: RunningApp, state: State) -> None:
+    """A lease that nobody renews, or a retry that never comes, ends as lost."""
+    job = await damaged.app.send("double", [1])
+    client, jobs = await shelf(damaged, "jobs_stream")
+    await write_progress(damaged, job.id, state, -1)
+    await jobs.remove(client.names.job_anywhere(job.id))
+
+    await repaired(damaged, (Kind.STUCK, job.id))
+
+    with pytest.raises(JobFailedError, match="JobLostError"):
+        await job.result(5)
+    assert await client.records.progress(job.id) is None
+
+
+async def test_a_live_lease_is_left_alone(damaged: RunningApp) -> None:
+    """A worker that still runs the job will say how it ended, though the message is gone."""
+    job = await damaged.app.send("double", [1])
+    client, jobs = await shelf(damaged, "jobs_stream")
+    await write_progress(damaged, job.id, State.RUNNING, 60_000)
+    await jobs.remove(client.names.job_anywhere(job.id))
+
+    report = await check(damaged, repair=True)
+
+    assert report.is_clean, report.findings
+    assert await client.records.progress(job.id) is not None
+
+
+async def test_what_a_foreign_consumer_gave_up_runs(damaged: RunningApp) -> None:
+    """A message past max_deliver lies below its consumer's ack floor: it is stored anew."""
+    client = await damaged.client()
+    lane = "default-normal"
+    place = f"{client.names.jobs_stream}.{lane}"
+    info = await client.connection.api(f"CONSUMER.INFO.{place}")
+    spoilt = info["config"] | {"max_deliver": 1, "ack_wait": 10_000_000}
+    create = f"CONSUMER.CREATE.{place}.{spoilt['filter_subject']}"
+    await client.connection.api(
+        create, {"stream_name": client.names.jobs_stream, "config": spoilt}
+    )
+    jobs = [await damaged.app.send("double", [number]) for number in (1, 2, 3)]
+    pull = f"$JS.API.CONSUMER.MSG.NEXT.{place}"
+    for _ in jobs:
+        await client.connection.link.request(pull, b"1", timeout=5)
+
+    async def are_given_up() -> bool:
+        now = await client.connection.api(f"CONSUMER.INFO.{place}")
+        return now["num_ack_pending"] == 0 and now["num_pending"] == 0
+
+    await until(are_given_up, "the server has given the messages up")
+    await client.connection.api(
+        create, {"stream_name": client.names.jobs_stream, "config": info["config"]}
+    )
+
+    await repaired(damaged, *((Kind.STRANDED, job.id) for job in jobs))
+
+    async with damaged.worker():
+        assert [await job.result(10) for job in jobs] == [2, 4, 6]
+    assert RUNS == [1, 2, 3]
+
+
+async def test_a_message_of_an_ended_job_is_removed(damaged: RunningApp) -> None:
+    """With its running record and its arguments: a worker died between two steps."""
+    job = await damaged.app.send("measure", ["x" * 600_000])
+    late = await damaged.app.send("double", [2], delay=3600)
+    ended = ResultRecord(State.SUCCEEDED, "measure", "default", "normal")
+    await write_progress(damaged, job.id, State.RUNNING, -1)
+    for one in (job, late):
+        await write_result(damaged, one.id, ended)
+
+    await repaired(
+        damaged,
+        (Kind.LEFTOVER, job.id),
+        (Kind.STALE_PROGRESS, job.id),
+        (Kind.LEFTOVER, late.id),
+    )
+
+    client = await damaged.client()
+    assert await no_message(damaged)
+    assert await Shelf(client.connection, f"OBJ_{client.names.payloads_bucket}").count() == 0
+
+
+async def twin(mesh: RunningApp, job_id: str, number: int, *, lane: str = "normal") -> None:
+    """Store a second message of a job, as a producer would after a restart of the server."""
+    client = await mesh.client()
+    body = msgspec.json.encode({"task": "double", "args": [number]})
+    await client.publisher.publish(client.names.job("default", lane, job_id), b"", body)
+
+
+async def test_the_oldest_of_two_messages_is_kept(damaged: RunningApp) -> None:
+    """In one lane or in two, the job runs once, with what was enqueued first."""
+    first = await damaged.app.send("double", [1])
+    second = await damaged.app.send("double", [2])
+    await twin(damaged, first.id, 10)
+    await twin(damaged, second.id, 20, lane="high")
+
+    await repaired(damaged, (Kind.DOUBLED, first.id), (Kind.DOUBLED, second.id))
+
+    async with damaged.worker():
+        assert [await first.result(10), await second.result(10)] == [2, 4]
+    assert sorted(RUNS) == [1, 2]
+
+
+async def test_the_delayed_one_of_two_messages_is_kept(damaged: RunningApp) -> None:
+    """A worker that died after it put the job off had not acknowledged it yet."""
+    job = await damaged.app.send("double", [1], delay=3600)
+    await write_progress(damaged, job.id, State.RETRYING, 0)
+    await twin(damaged, job.id, 1)
+
+    await repaired(damaged, (Kind.DOUBLED, job.id))
+
+    assert await no_message(damaged)
+    assert await damaged.count("delayed_stream") == 1
+
+
+async def test_the_message_that_a_worker_runs_is_kept(damaged: RunningApp) -> None:
+    """A running record says that the queue's own message counts, not the delayed one."""
+    job = await damaged.app.send("double", [1], delay=3600)
+    await write_progress(damaged, job.id, State.RUNNING, 60_000)
+    await twin(damaged, job.id, 1)
+
+    await repaired(damaged, (Kind.DOUBLED, job.id))
+
+    assert await damaged.count("jobs_stream") == 1
+    assert await damaged.count("delayed_stream") == 0
+
+
+async def test_arguments_of_no_job_are_removed(damaged: RunningApp) -> None:
+    """A producer died between storing the arguments and publishing; others keep theirs."""
+    client = await damaged.client()
+    kept = await damaged.app.send("measure", ["y" * 600_000])
+    bucket = client.names.payloads_bucket
+    await client.payloads.put(bucket, "never-published.1a2b", b"[]")
+    await client.payloads.put(bucket, "a photo of mine", b"not mesh's")
+
+    await repaired(damaged, (Kind.STRAY_ARGUMENTS, "never-published.1a2b"))
+
+    async with damaged.worker():
+        assert await kept.result(20) == 600_000
+
+
+async def test_arguments_that_a_replay_took_over_are_kept(damaged: RunningApp) -> None:
+    """They are named after the dead job, of which nothing is left but its record."""
+
+    @damaged.app.task(retry=0)
+    async def picky(text: str) -> int:
+        raise ValueError(text[:1])
+
+    async with damaged.worker():
+        job = await damaged.app.send("picky", ["z" * 600_000])
+        with pytest.raises(JobFailedError):
+            await job.result(10)
+        await until(lambda: no_message(damaged), "the job is buried")
+    await damaged.app.dead_letters.replay(job.id)
+
+    report = await check(damaged, repair=True)
+
+    assert report.is_clean, report.findings
+    assert report.looks == 1
+
+
+async def test_a_result_of_no_record_is_removed(damaged: RunningApp) -> None:
+    """A worker died between storing the value and writing the record of its job."""
+    client = await damaged.client()
+    ended = ResultRecord(State.SUCCEEDED, "double", "default", "normal")
+    await write_result(damaged, "a-job", ended)
+    await client.payloads.put(client.names.outputs_bucket, "a-job.1a2b", b"1")
+
+    await repaired(damaged, (Kind.STRAY_RESULT, "a-job.1a2b"))
+
+
+async def test_a_failed_job_without_dead_letter_is_reported(damaged: RunningApp) -> None:
+    """Its body is gone, so that nobody can mend it."""
+    job = await damaged.app.send("double", [1])
+    client, jobs = await shelf(damaged, "jobs_stream")
+    error = ErrorInfo("ValueError", "no")
+    await write_result(
+        damaged, job.id, ResultRecord(State.FAILED, "double", "default", "normal", error=error)
+    )
+    await jobs.remove(client.names.job_anywhere(job.id))
+
+    report = await check(damaged, repair=True)
+
+    assert found(report) == [(Kind.UNBURIED, job.id)]
+    assert "ValueError: no" in report.findings[0].detail
+    assert not report.is_clean
+
+
+async def test_a_dead_letter_that_was_dealt_with_is_no_finding(damaged: RunningApp) -> None:
+    """Who purges a letter leaves a failed record without one, and that is as it should be."""
+    async with damaged.worker():
+        job = await damaged.app.send("fail")
+        with pytest.raises(JobFailedError):
+            await job.result(10)
+        await until(lambda: no_message(damaged), "the job is buried")
+    await damaged.app.dead_letters.purge(job.id)
+
+    report = await check(damaged)
+
+    assert report.is_clean, report.findings
+
+
+async def test_the_record_of_a_dead_letter_is_written(damaged: RunningApp) -> None:
+    """Without it, whoever waits would be told that the job is not known."""
+    async with damaged.worker():
+        job = await damaged.app.send("fail")
+        with pytest.raises(JobFailedError):
+            await job.result(10)
+        await until(lambda: no_message(damaged), "the job is buried")
+    client, events = await shelf(damaged, "events_stream")
+    await Shelf(client.connection, f"KV_{client.names.results_bucket}").remove(">")
+    with pytest.raises(ResultExpiredError):
+        await job.status()
+    await events.remove(client.names.event("finished", job.id))
+
+    await repaired(damaged, (Kind.UNRECORDED, job.id))
+
+    with pytest.raises(JobFailedError, match="ValueError: no"):
+        await job.result(5)
+
+
+async def test_a_deleted_consumer_is_created_again(damaged: RunningApp) -> None:
+    """A queue that has other lanes is served; one that nobody ever served is reported."""
+    client = await damaged.client()
+    await client.connection.api(f"CONSUMER.DELETE.{client.names.jobs_stream}.default-normal")
+    job = await damaged.app.send("double", [1])
+
+    mended = await repaired(damaged, (Kind.UNSERVED, "default-normal"))
+    await damaged.app.send("double", [1], queue="nobody")
+    strange = await check(damaged, repair=True)
+
+    assert mended[0].detail == "1 job(s) wait"
+    assert found(strange) == [(Kind.UNSERVED, "nobody-normal")]
+    assert not strange.is_clean
+    async with damaged.worker():
+        assert await job.result(10) == 2
+
+
+async def test_a_subject_that_no_lane_covers_is_reported(damaged: RunningApp) -> None:
+    """The server takes any queue's name; no worker can ever ask for this one."""
+    client = await damaged.client()
+    subject = f"{client.names.namespace}.jobs.no!queue.normal.x"
+    await damaged.publish(subject, b"{}")
+
+    report = await check(damaged, repair=True)
+
+    assert found(report) == [(Kind.UNROUTABLE, subject)]
+
+
+async def test_drift_and_missing_streams_are_reported(damaged: RunningApp) -> None:
+    """They are what ``mesh setup`` would do; nothing is created empty behind one's back."""
+    client = await damaged.client()
+    dead = client.names.dead_stream
+    config = (await client.connection.api(f"STREAM.INFO.{dead}"))["config"]
+    await client.connection.api(f"STREAM.UPDATE.{dead}", config | {"max_msgs": 7})
+
+    drifted = await check(damaged, repair=True)
+    await client.connection.api(f"STREAM.DELETE.{dead}")
+    missing = await check(damaged, repair=True)
+    await damaged.app.setup()
+
+    assert found(drifted) == [(Kind.DRIFT, dead)]
+    assert "max_msgs: 7 -> -1" in drifted.findings[0].detail
+    assert found(missing) == [(Kind.DRIFT, dead)]
+    assert missing.findings[0].detail == "the stream does not exist"
+    assert (await check(damaged)).is_clean
+
+
+async def test_without_a_ledger_the_rest_is_still_checked(mesh: RunningApp) -> None:
+    """Lost jobs cannot be known then, and the report says so."""
+    mesh.app.override({"events.enabled": False})
+    declare(mesh.app)
+    await mesh.app.setup()
+    job = await mesh.app.send("double", [1])
+    await write_result(
+        mesh, job.id, ResultRecord(State.SUCCEEDED, "double", "default", "normal")
+    )
+
+    before = await check(mesh)
+
+    assert not before.has_ledger
+    await repaired(mesh, (Kind.LEFTOVER, job.id))
+
+
+async def test_the_blocking_twin_finds_the_same(
+    server: EmbeddedServer, damaged: RunningApp
+) -> None:
+    """``app.sync.fsck`` has the same options and the same report."""
+    import anyio.to_thread
+
+    job = await damaged.app.send("double", [1])
+    client, jobs = await shelf(damaged, "jobs_stream")
+    await jobs.remove(client.names.job_anywhere(job.id))
+
+    report = await anyio.to_thread.run_sync(
+        lambda: damaged.app.sync.fsck(repair=True, settle=0.05)
+    )
+
+    assert found(report) == [(Kind.LOST, job.id)]
+    assert report.is_clean
+    assert server.url in damaged.app.settings.url
+
+
+async def test_an_unreadable_record_is_not_judged(damaged: RunningApp) -> None:
+    """Another program's record under a job's key says nothing, and is left as it is."""
+    client = await damaged.client()
+    block = frames.header_block([(headers.TASK, "x")])
+    await client.publisher.publish(client.names.progress("odd"), block, b"not JSON")
+
+    report = await check(damaged, repair=True)
+
+    assert report.is_clean, report.findings
