@@ -10,6 +10,7 @@ from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import State
 from mesh.errors import InvalidNameError
 from mesh.identifiers import check_job_id
+from mesh.transport import frames
 from mesh.transport.buckets import Entry
 
 
@@ -38,7 +39,7 @@ class Ledger:
                     self.is_open[job_id] = None
             case EventKind.FINISHED:
                 self.is_open.pop(job_id, None)
-                if entry.headers.get(headers.STATE) == State.FAILED:
+                if frames.last_header(entry.block, headers.STATE) == State.FAILED:
                     self.failed[job_id] = None
             case EventKind.EXPIRING:
                 self.is_open.pop(job_id, None)

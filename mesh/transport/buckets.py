@@ -19,13 +19,18 @@ class Entry(NamedTuple):
         subject: Its subject.
         value: Its body.
         revision: Its sequence in the stream, to compare and set by.
-        headers: Its headers.
+        block: Its encoded headers.
     """
 
     subject: str
     value: bytes
     revision: int
-    headers: dict[str, str]
+    block: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Its headers; read from the block whenever they are asked for."""
+        return frames.read_headers(self.block)
 
 
 class Shelf:
@@ -66,7 +71,7 @@ class Shelf:
             message["subject"],
             base64.b64decode(message.get("data", "")),
             message["seq"],
-            frames.read_headers(base64.b64decode(message.get("hdrs", ""))),
+            base64.b64decode(message.get("hdrs", "")),
         )
 
     async def remove(self, subject: str, up_to: int = 0) -> int:

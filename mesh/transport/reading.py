@@ -197,7 +197,7 @@ class _Answers:
             # The last ones: an event bears those of the message it announces above its own.
             subject = frames.last_header(block, "Nats-Subject")
             sequence = int(frames.last_header(block, "Nats-Sequence"))
-            self.entries.append(Entry(subject, data, sequence, frames.read_headers(block)))
+            self.entries.append(Entry(subject, data, sequence, block))
         elif not self.end.done():
             pending = frames.read_headers(block).get("Nats-Num-Pending", "0")
             self.pending = int(pending) if status == _END_OF_BATCH else 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import anyio
 import msgspec
 import pytest
 from support.running import RunningApp
 from support.waiting import until
 
-from mesh import Mesh, State
+from mesh import Job, JobContext, Mesh, Retry, State
 from mesh.client.client import Client
 from mesh.client.findings import Finding, FsckReport, Kind
 from mesh.clock import SYSTEM_CLOCK
@@ -103,7 +106,7 @@ async def write_result(mesh: RunningApp, job_id: str, record: ResultRecord) -> N
 async def test_a_clean_namespace_is_looked_at_once(damaged: RunningApp) -> None:
     """Jobs that ended, wait and are delayed are all right; there is no second look."""
     async with damaged.worker():
-        done = await damaged.app.enqueue(damaged.app.tasks.get("double").s(1))  # type: ignore[attr-defined]
+        done = await damaged.app.send("double", [1])
         assert await done.result(10) == 2
         bad = await damaged.app.send("fail")
         with pytest.raises(JobFailedError):
@@ -228,9 +231,13 @@ async def test_what_a_foreign_consumer_gave_up_runs(damaged: RunningApp) -> None
         create, {"stream_name": client.names.jobs_stream, "config": spoilt}
     )
     jobs = [await damaged.app.send("double", [number]) for number in (1, 2, 3)]
+    taken: list[bytes] = []
+    inbox = client.connection.link.new_inbox()
+    tap = client.connection.link.tap(inbox, lambda *message: taken.append(message[0]))
     pull = f"$JS.API.CONSUMER.MSG.NEXT.{place}"
-    for _ in jobs:
-        await client.connection.link.request(pull, b"1", timeout=5)
+    client.connection.link.post(frames.publish(pull, inbox, b"", b'{"batch":3}'))
+    await until(lambda: len(taken) == 3, "the messages are given out")
+    client.connection.link.untap(tap)
 
     async def are_given_up() -> bool:
         now = await client.connection.api(f"CONSUMER.INFO.{place}")
@@ -499,3 +506,80 @@ async def test_an_unreadable_record_is_not_judged(damaged: RunningApp) -> None:
     report = await check(damaged, repair=True)
 
     assert report.is_clean, report.findings
+
+
+async def write_key(mesh: RunningApp, name: str, job_id: str, *, ttl: str = "") -> None:
+    """Write a uniqueness key that names a job."""
+    client = await mesh.client()
+    bucket = f"{client.names.namespace}-locks"
+    pairs = [(headers.TTL, ttl)] if ttl else []
+    block = frames.header_block(pairs) if pairs else b""
+    subject = f"$KV.{bucket}.unique.{name}"
+    await client.publisher.publish(subject, block, msgspec.json.encode({"job_id": job_id}))
+
+
+async def test_a_key_that_names_no_live_job_is_removed(damaged: RunningApp) -> None:
+    """One of a job that waits, and one that ends by itself, are left alone."""
+    client = await damaged.client()
+    bucket = f"{client.names.namespace}-locks"
+    if bucket not in {plan["name"] for plan in client.topology.streams}:
+        config = {
+            "name": f"KV_{bucket}",
+            "subjects": [f"$KV.{bucket}.>"],
+            "max_msgs_per_subject": 1,
+            "allow_msg_ttl": True,
+            "allow_direct": True,
+        }
+        await client.connection.api(f"STREAM.CREATE.KV_{bucket}", config)
+    waits = await damaged.app.send("double", [1])
+    ended = ResultRecord(State.SUCCEEDED, "double", "default", "normal")
+    await write_result(damaged, "ended", ended)
+    await write_key(damaged, "a", waits.id)
+    await write_key(damaged, "b", "ended")
+    await write_key(damaged, "c", "ended", ttl="1h")
+    await write_key(damaged, "d", "never-heard-of")
+
+    mended = await repaired(damaged, (Kind.STRAY_KEY, "unique.b"), (Kind.STRAY_KEY, "unique.d"))
+
+    assert {one.detail for one in mended} == {
+        "job ended has ended",
+        "job never-heard-of is not known",
+    }
+    await client.connection.api(f"STREAM.DELETE.KV_{bucket}")
+
+
+async def test_under_load_nothing_is_found_or_touched(mesh: RunningApp) -> None:
+    """2,000 jobs run, fail, are retried and put off while fsck repairs again and again."""
+    declare(mesh.app)
+    attempts: dict[str, int] = {}
+
+    @mesh.app.task(retry=Retry(max_retries=3, delays_s=(0.01, 5.2)))
+    async def flaky(ctx: JobContext, number: int) -> int:
+        attempts[ctx.job_id] = attempts.get(ctx.job_id, 0) + 1
+        if number % 10 == 0 and ctx.attempt < 2 + (number % 100 == 0):
+            raise ValueError(number)
+        await anyio.sleep(0.3 if number % 7 == 0 else 0)
+        return number
+
+    reports: list[FsckReport] = []
+    async with mesh.worker(worker__ack_wait_s=2, worker__heartbeat_s=0.4):
+        jobs: list[Job[Any]] = []
+
+        async def produce() -> None:
+            for start in range(0, 2000, 100):
+                calls = [flaky.s(number) for number in range(start, start + 100)]
+                jobs.extend(await mesh.app.enqueue_many(calls))
+                await anyio.sleep(0.02)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(produce)
+            while len(reports) < 3:
+                reports.append(await mesh.app.fsck(repair=True, settle=3))
+        results = [await job.result(60) for job in jobs]
+        await until(lambda: no_message(mesh), "the queue is empty")
+        last = await mesh.app.fsck(repair=True, settle=3)
+
+    assert results == list(range(2000))
+    assert [report.findings for report in (*reports, last)] == [()] * 4
+    expected = [1 + (number % 10 == 0) + (number % 100 == 0) for number in range(2000)]
+    assert [attempts[job.id] for job in jobs] == expected
