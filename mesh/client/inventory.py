@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 
 from msgspec import Struct
 
@@ -15,8 +14,6 @@ from mesh.contract.records import ProgressRecord, ResultRecord
 from mesh.contract.subjects import Names, consumer_name
 from mesh.errors import InvalidNameError
 from mesh.transport.buckets import Entry
-
-_AT = "@at "
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -109,15 +106,6 @@ def kept(facts: Facts, lanes: Lanes) -> Entry | None:
         return facts.delayed
     reachable = [entry for entry in facts.queued if not lanes.is_stranded(entry)]
     return next(iter(reachable or facts.queued), None)
-
-
-def due_ms(entry: Entry) -> int:
-    """When a delayed message is due, in milliseconds since the epoch; 0: it does not say."""
-    text = entry.headers.get(headers.SCHEDULE, "")
-    try:
-        return int(datetime.fromisoformat(text.removeprefix(_AT)).timestamp() * 1000)
-    except ValueError:
-        return 0
 
 
 def _after_the_end(facts: Facts) -> Iterator[Finding]:

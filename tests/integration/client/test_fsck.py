@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import msgspec
 import pytest
 from support.running import RunningApp
@@ -482,8 +484,6 @@ async def test_the_blocking_twin_finds_the_same(
     server: EmbeddedServer, damaged: RunningApp
 ) -> None:
     """``app.sync.fsck`` has the same options and the same report."""
-    import anyio.to_thread
-
     job = await damaged.app.send("double", [1])
     client, jobs = await shelf(damaged, "jobs_stream")
     await jobs.remove(client.names.job_anywhere(job.id))
@@ -583,3 +583,56 @@ async def test_under_load_nothing_is_found_or_touched(mesh: RunningApp) -> None:
     assert [report.findings for report in (*reports, last)] == [()] * 4
     expected = [1 + (number % 10 == 0) + (number % 100 == 0) for number in range(2000)]
     assert [attempts[job.id] for job in jobs] == expected
+
+
+async def test_every_job_ends_whatever_was_deleted(mesh: RunningApp) -> None:
+    """Random messages and records and a consumer vanish under a worker; one repair ends all."""
+    declare(mesh.app)
+    chance = random.Random(20)
+
+    @mesh.app.task(retry=Retry(max_retries=2, delay_s=0.05))
+    async def work(ctx: JobContext, number: int) -> int:
+        await anyio.sleep(0.3 if number % 5 == 0 else 0.01)
+        if number % 7 == 0 and ctx.attempt == 1:
+            raise ValueError(number)
+        return number
+
+    async with mesh.worker(
+        worker__ack_wait_s=1, worker__heartbeat_s=0.2, worker__concurrency=8
+    ):
+        jobs = await mesh.app.enqueue_many([work.s(number) for number in range(300)])
+        jobs += await mesh.app.enqueue_many(
+            [work.options(delay=1).s(number) for number in range(300, 330)]
+        )
+        client, queued = await shelf(mesh, "jobs_stream")
+        running = Shelf(client.connection, f"KV_{client.names.progress_bucket}")
+        for job in chance.sample(jobs[:300], 60):
+            await queued.remove(client.names.job_anywhere(job.id))
+        for job in chance.sample(jobs, 60):
+            await running.remove(client.names.progress(job.id))
+        await client.connection.api(
+            f"CONSUMER.DELETE.{client.names.jobs_stream}.default-normal"
+        )
+
+        mended = await mesh.app.fsck(repair=True, settle=2.5)
+        ends = [await end_of(job) for job in jobs]
+        await until(lambda: no_message(mesh), "the queue is empty", 20)
+        after = await mesh.app.fsck(settle=2.5)
+
+    assert {one.kind for one in mended.findings} >= {Kind.LOST, Kind.UNSERVED}
+    assert mended.is_clean
+    assert after.is_clean, after.findings
+    lost = {one.name for one in mended.findings if one.kind is Kind.LOST}
+    for job, end in zip(jobs, ends, strict=True):
+        assert (end == "lost") == (job.id in lost)
+    assert 0 < len(lost) <= 60
+
+
+async def end_of(job: Job[Any]) -> str:
+    """How a job ended."""
+    try:
+        await job.result(30)
+    except JobFailedError as error:
+        assert "JobLostError" in str(error)
+        return "lost"
+    return "done"
