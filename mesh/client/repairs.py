@@ -5,6 +5,7 @@ from __future__ import annotations
 from mesh.client.client import Client
 from mesh.client.findings import Finding, Kind
 from mesh.client.inventory import Facts, Lanes, kept
+from mesh.client.lanes import read_time
 from mesh.client.letters import read_letter
 from mesh.clock import Clock
 from mesh.contract import envelope as envelopes
@@ -52,7 +53,7 @@ class Repairs:
         is_done = False
         match finding.kind:
             case Kind.LOST | Kind.STUCK:
-                is_done = await self._revive(facts) or await self._end(facts)
+                is_done = await self._revive(facts)
             case Kind.STRANDED:
                 is_done = await self._move(facts, lanes)
             case Kind.LEFTOVER:
@@ -99,11 +100,10 @@ class Repairs:
         return True
 
     async def _revive(self, facts: Facts) -> bool:
-        """Publish a job again if a copy of it is kept somewhere; say whether there was one."""
-        copy = facts.copy
-        address = self._address(facts)
+        """Publish a job again if a copy of it is kept somewhere, else end it."""
+        copy, address = facts.copy, self._address(facts)
         if copy is None or address is None:
-            return False
+            return await self._end(facts)
         return await self._publish_again(facts.job_id, address, copy, after=0)
 
     async def _end(self, facts: Facts) -> bool:
@@ -127,6 +127,7 @@ class Repairs:
             error=error,
             attempt=progress.attempt if progress else 0,
             worker=progress.worker if progress else "",
+            enqueued_at_ms=_stored_at_ms(facts.enqueued),
             started_at_ms=progress.started_at_ms if progress else 0,
             finished_at_ms=now_ms,
         )
@@ -148,7 +149,8 @@ class Repairs:
             error,
             record.attempt,
             record.worker,
-            died_at_ms=now_ms,
+            record.enqueued_at_ms,
+            now_ms,
         )
         block = frames.header_block(
             [
@@ -294,3 +296,13 @@ class Repairs:
             return self._names.read_ready(subject)
         except InvalidNameError:
             return None
+
+
+def _stored_at_ms(event: Entry | None) -> int:
+    """When the job was stored that an event announces; 0: nobody can tell."""
+    if event is None:
+        return 0
+    try:
+        return read_time(event.headers.get(headers.STORED_AT, ""))
+    except ValueError:
+        return 0

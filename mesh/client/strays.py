@@ -146,8 +146,9 @@ class Strays:
             if facts is None or not await self._exists(self._names.outputs_bucket, name):
                 continue
             ref = None if facts.result is None else facts.result.result_ref
-            is_settling = facts.result is None and (facts.messages or facts.progress)
-            if not is_settling and (ref is None or ref.name != name):
+            # It will have a record soon, or had one that has expired: the bucket's age ends it.
+            is_explained = facts.result is None and (facts.has_ended or _goes_on(facts))
+            if not is_explained and (ref is None or ref.name != name):
                 found.append(Finding(kind=Kind.STRAY_RESULT, name=name))
         return found
 
