@@ -131,6 +131,20 @@ TABLE: tuple[HeaderRow, ...] = (
         "not a dead letter",
     ),
     HeaderRow(
+        ORIGIN,
+        "event that announces a job or a result",
+        "the subject of what it announces",
+        "the server",
+        "a worker published the event",
+    ),
+    HeaderRow(
+        STORED_AT,
+        "event that announces a job or a result",
+        "when that was stored, RFC 3339",
+        "the server",
+        "a worker published the event",
+    ),
+    HeaderRow(
         BATCH_ID,
         "job",
         "what the jobs of an atomic batch have in common",

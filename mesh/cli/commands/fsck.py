@@ -44,9 +44,9 @@ def fsck(
     settle: float | None,
     every: float | None,
 ) -> Exit:
-    """Find jobs that are lost, stuck or doubled, and what is left of ended ones.
+    """Find jobs that are lost, stuck or doubled.
 
-    Safe on a live system. What looks wrong is looked at again when a lease has passed; where
+    And what is left of ended ones. Safe on a live system. What looks wrong is looked at again when a lease has passed; where
     nothing does, the command ends at once. With APP the queues of its tasks are checked too.
     Exits with 1 if something is left to put right.
     """

@@ -263,7 +263,11 @@ async def test_what_a_foreign_consumer_gave_up_runs(damaged: RunningApp) -> None
     jobs = [await damaged.app.send("double", [number]) for number in (1, 2, 3)]
     taken: list[bytes] = []
     inbox = client.connection.link.new_inbox()
-    tap = client.connection.link.tap(inbox, lambda *message: taken.append(message[0]))
+
+    def take(subject: bytes, _reply: bytes, _body: bytes, _block: bytes) -> None:
+        taken.append(subject)
+
+    tap = client.connection.link.tap(inbox, take)
     pull = f"$JS.API.CONSUMER.MSG.NEXT.{place}"
     client.connection.link.post(frames.publish(pull, inbox, b"", b'{"batch":3}'))
     await until(lambda: len(taken) == 3, "the messages are given out")
