@@ -46,9 +46,9 @@ def fsck(
 ) -> Exit:
     """Find jobs that are lost, stuck or doubled.
 
-    And what is left of ended ones. Safe on a live system. What looks wrong is looked at again when a lease has passed; where
-    nothing does, the command ends at once. With APP the queues of its tasks are checked too.
-    Exits with 1 if something is left to put right.
+    And what is left of ended ones. Safe on a live system: what looks wrong is looked at again
+    when a lease has passed; where nothing does, the command ends at once. With APP the queues
+    of its tasks are checked too. Exits with 1 if something is left to put right.
     """
     import anyio
 
