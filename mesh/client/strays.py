@@ -106,8 +106,9 @@ class Strays:
         for name in list(left):
             if not await self._exists(bucket, name) or await self._is_used(_owner(name)):
                 del left[name]
-        async for ref in self._references() if left else _nothing():
-            left.pop(ref, None)
+        if left:
+            async for ref in self._references():
+                left.pop(ref, None)
         return [Finding(kind=Kind.STRAY_ARGUMENTS, name=name) for name in left]
 
     async def _is_used(self, job_id: str) -> bool:
@@ -182,11 +183,6 @@ class Strays:
     async def _exists(self, bucket: str, name: str) -> bool:
         shelf = Shelf(self._connection, object_stream(bucket))
         return await shelf.last(object_meta(bucket, name)) is not None
-
-
-async def _nothing() -> AsyncIterator[str]:
-    for name in ():
-        yield name
 
 
 def _owner(name: str) -> str:

@@ -614,7 +614,7 @@ async def test_under_load_nothing_is_found_or_touched(mesh: RunningApp) -> None:
         return number
 
     reports: list[FsckReport] = []
-    async with mesh.worker(worker__ack_wait_s=2, worker__heartbeat_s=0.4):
+    async with mesh.worker(worker__ack_wait_s=5, worker__heartbeat_s=1):
         jobs: list[Job[Any]] = []
 
         async def produce() -> None:
@@ -625,14 +625,14 @@ async def test_under_load_nothing_is_found_or_touched(mesh: RunningApp) -> None:
 
         async with anyio.create_task_group() as group:
             group.start_soon(produce)
-            while len(reports) < 3:
-                reports.append(await mesh.app.fsck(repair=True, settle=3))
+            while len(reports) < 2:
+                reports.append(await mesh.app.fsck(repair=True, settle=6))
         results = [await job.result(60) for job in jobs]
         await until(lambda: no_message(mesh), "the queue is empty")
-        last = await mesh.app.fsck(repair=True, settle=3)
+        last = await mesh.app.fsck(repair=True, settle=6)
 
     assert results == list(range(2000))
-    assert [report.findings for report in (*reports, last)] == [()] * 4
+    assert [report.findings for report in (*reports, last)] == [()] * 3
     expected = [1 + (number % 10 == 0) + (number % 100 == 0) for number in range(2000)]
     assert [attempts[job.id] for job in jobs] == expected
 
