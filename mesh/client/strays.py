@@ -212,10 +212,12 @@ def _reference(entry: Entry) -> str:
 
 
 def _named(entry: Entry) -> str:
-    """The job that a key names; empty if nobody can tell."""
+    """The job that a key belongs to until its end; empty if nobody can tell."""
     try:
         value: object = msgspec.json.decode(entry.value)
     except msgspec.DecodeError:
         return ""
     fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    if fields.get("until") == "time":
+        return ""  # It holds for a time, whatever becomes of the job.
     return str(fields.get("job_id", ""))

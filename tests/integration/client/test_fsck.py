@@ -560,14 +560,18 @@ async def test_an_unreadable_record_is_not_judged(damaged: RunningApp) -> None:
     assert report.is_clean, report.findings
 
 
-async def write_key(mesh: RunningApp, name: str, job_id: str, *, ttl: str = "") -> None:
+async def write_key(
+    mesh: RunningApp, name: str, job_id: str, *, ttl: str = "", until: str = "done"
+) -> None:
     """Write a uniqueness key that names a job."""
     client = await mesh.client()
     bucket = f"{client.names.namespace}-locks"
     pairs = [(headers.TTL, ttl)] if ttl else []
     block = frames.header_block(pairs) if pairs else b""
     subject = f"$KV.{bucket}.unique.{name}"
-    await client.publisher.publish(subject, block, msgspec.json.encode({"job_id": job_id}))
+    await client.publisher.publish(
+        subject, block, msgspec.json.encode({"job_id": job_id, "until": until})
+    )
 
 
 async def test_a_key_that_names_no_live_job_is_removed(damaged: RunningApp) -> None:
@@ -589,6 +593,7 @@ async def test_a_key_that_names_no_live_job_is_removed(damaged: RunningApp) -> N
     await write_key(damaged, "a", waits.id)
     await write_key(damaged, "b", "ended")
     await write_key(damaged, "c", "ended", ttl="1h")
+    await write_key(damaged, "e", "ended", until="time")
     await write_key(damaged, "d", "never-heard-of")
 
     mended = await repaired(damaged, (Kind.STRAY_KEY, "unique.b"), (Kind.STRAY_KEY, "unique.d"))
