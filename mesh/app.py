@@ -12,9 +12,11 @@ from mesh.client.blocking import BlockingJob, Portal
 from mesh.client.blocking_letters import BlockingDeadLetters
 from mesh.client.client import Client
 from mesh.client.dead_letters import DeadLetters
+from mesh.client.findings import FsckReport
 from mesh.client.job import Job
 from mesh.client.loops import ClientsOfLoops
 from mesh.client.queues import BlockingQueue, Queue, QueueStatus, queue_statuses
+from mesh.client.reconciler import FsckOptions, fsck
 from mesh.client.task import Stranger, Task, TaskDecorator
 from mesh.errors import MeshError
 from mesh.identifiers import check_job_id
@@ -250,6 +252,17 @@ class Mesh:
         client = await self.client()
         return await client.provisioner.apply(sorted({*self.queues(), *queues}))
 
+    async def fsck(self, **how: Unpack[FsckOptions]) -> FsckReport:
+        """Compare ledger, queues and records; find jobs that are lost, stuck or doubled.
+
+        Args:
+            **how: ``repair, settle, on_progress``; see ``FsckOptions``.
+
+        Raises:
+            BrokerError: The server could not be asked, or refused; to run it again is safe.
+        """
+        return await fsck(await self.client(), self.queues(), how)
+
     def queues(self) -> list[str]:
         """The queues this app's tasks go to, and the default queue."""
         default = self.settings.job_defaults.queue
@@ -331,6 +344,10 @@ class BlockingMesh:
     def setup(self, queues: Sequence[str] = ()) -> list[Step]:
         """Create or update what the app needs; see ``Mesh.setup``."""
         return self._app.portal.call(self._app.setup(queues))
+
+    def fsck(self, **how: Unpack[FsckOptions]) -> FsckReport:
+        """Find jobs that are lost, stuck or doubled; see ``Mesh.fsck``."""
+        return self._app.portal.call(self._app.fsck(**how))
 
     def close(self) -> None:
         """Close the blocking calls' connection and end their thread."""

@@ -330,6 +330,10 @@ class WorkerLostError(MeshError):
     """The process that ran the attempt died; recorded as the failure's type."""
 
 
+class JobLostError(MeshError):
+    """The job's message vanished before the job ended; recorded as the failure's type."""
+
+
 class BlockingCallError(MeshError, RuntimeError):
     """A blocking call was made where it would stop the event loop that must answer it."""
 

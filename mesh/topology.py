@@ -102,7 +102,7 @@ class Topology:
                     ],
                 }
             ],
-            republish=_copy(names.job("*", "*", "*"), names.event("enqueued", _tokens(3)[2])),
+            republish=self._announced(names.job("*", "*", "*")),
         )
 
     def _delayed(self) -> StreamPlan:
@@ -117,8 +117,13 @@ class Topology:
             allow_msg_ttl=True,
             # The copy that the job stream sources may not be stored again, so fired jobs are
             # announced from here.
-            republish=_copy(names.due("*", "*", "*"), names.event("enqueued", _tokens(3)[2])),
+            republish=self._announced(names.due("*", "*", "*")),
         )
+
+    def _announced(self, source: str) -> dict[str, Any]:
+        """Have the ledger told of each job; of the whole job, if it keeps bodies."""
+        copy = _copy(source, self.names.event("enqueued", _tokens(3)[2]))
+        return copy | {"headers_only": not self._settings.events.bodies}
 
     def _dead(self) -> StreamPlan:
         return self._stream(

@@ -128,7 +128,7 @@ class UniqueKeys:
         Nothing depends on it: a key whose job has ended is taken over all the same.
         """
         with contextlib.suppress(BrokerError):
-            await self._shelf.remove_up_to(self._names.unique_key(digest), revision)
+            await self._shelf.remove(self._names.unique_key(digest), revision)
 
     async def standing(self, held: Held, job_id: str) -> Standing:
         """Say what a key is to a job, from what became of the job that it names.

@@ -11,6 +11,7 @@ import msgspec
 
 from mesh.client.status import JobStatus, ended, under_way
 from mesh.contract import headers, records
+from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ResultRecord
 from mesh.contract.subjects import Names
@@ -110,9 +111,7 @@ class Records:
             return _pending(job_id, queued)
         if waiting is not None:
             return _scheduled(job_id, waiting)
-        if fired is None or await self.has_ended(job_id):  # What fired leaves a copy behind.
-            return None
-        return JobStatus(job_id=job_id, state=State.PENDING)
+        return None if fired is None else _pending(job_id, fired)
 
     async def is_elsewhere(self, job_id: str) -> bool:
         """Whether a job is where a guarded publish to the queues does not see it.
@@ -125,9 +124,7 @@ class Records:
         if await self._delayed.last(names.delayed(job_id), publisher) is not None:
             return True
         fired = await self._delayed.last(names.due("*", "*", job_id), publisher)
-        if await self.result(job_id) is not None:
-            return True
-        return fired is not None and not await self.has_ended(job_id)
+        return fired is not None or await self.result(job_id) is not None
 
     async def has_ended(self, job_id: str) -> bool:
         """Whether an event says that a job has ended, though its record may have expired.
@@ -135,10 +132,15 @@ class Records:
         Raises:
             BrokerError: The events could not be read.
         """
+        # A record with a time to live takes the event of its end along; another came before it.
+        kinds = (EventKind.FINISHED, EventKind.EXPIRING)
         try:
-            return await self._events.last(self._names.event("finished", job_id)) is not None
+            for kind in kinds:
+                if await self._events.last(self._names.event(kind, job_id)) is not None:
+                    return True
         except NotProvisionedError:  # Events are switched off.
             return False
+        return False
 
     async def wait(
         self, job_id: str, timeout_s: float | None, *, is_known: bool

@@ -19,6 +19,9 @@ class EventKind(StrEnum):
     RETRYING = "retrying"
     DEAD = "dead"
     FINISHED = "finished"
+    # The record that follows has a time to live, and its finished event vanishes with it: this
+    # one stays, so that the ledger knows for as long as it lasts that the job has ended.
+    EXPIRING = "expiring"
 
 
 class Event(Struct, frozen=True, omit_defaults=True):

@@ -17,6 +17,8 @@ MESSAGE_ID: Final = "Nats-Msg-Id"
 EXPECTED_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_LAST_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 TTL: Final = "Nats-TTL"
+ORIGIN: Final = "Nats-Subject"
+STORED_AT: Final = "Nats-Time-Stamp"
 SCHEDULE: Final = "Nats-Schedule"
 SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 SCHEDULE_TTL: Final = "Nats-Schedule-TTL"
@@ -45,8 +47,8 @@ TABLE: tuple[HeaderRow, ...] = (
         "job, delayed job",
         "the job id; `<job id>:<attempt>` when a worker puts off a retry; "
         "`<job id>:<attempt>:<revision of the running record>` when it puts off the same "
-        "attempt",
-        "producer, worker",
+        "attempt; `<job id>:again:<sequence of the copy>` when `mesh fsck` publishes it again",
+        "producer, worker, `mesh fsck`",
         "a publish that is repeated is a second message",
     ),
     HeaderRow(
@@ -67,7 +69,7 @@ TABLE: tuple[HeaderRow, ...] = (
         ATTEMPT,
         "job, delayed job",
         "the number of the attempt this copy is for, from 1",
-        "worker",
+        "worker, `mesh fsck`",
         "the first attempt, or what the running record says",
     ),
     HeaderRow(
@@ -147,6 +149,20 @@ TABLE: tuple[HeaderRow, ...] = (
         "JSON: why the job failed for good (`schema/dead_letter.v1.json`)",
         "worker",
         "not a dead letter",
+    ),
+    HeaderRow(
+        ORIGIN,
+        "event that announces a job or a result",
+        "the subject of what it announces",
+        "the server",
+        "a worker published the event",
+    ),
+    HeaderRow(
+        STORED_AT,
+        "event that announces a job or a result",
+        "when that was stored, RFC 3339",
+        "the server",
+        "a worker published the event",
     ),
     HeaderRow(
         BATCH_ID,

@@ -144,8 +144,19 @@ class Names:
         Raises:
             InvalidNameError: The subject is not one this namespace could have built.
         """
+        return self._read(subject, ("jobs",))
+
+    def read_ready(self, subject: str) -> JobAddress:
+        """Read the subject of a job, or the one that a delayed job fires to.
+
+        Raises:
+            InvalidNameError: The subject is not one this namespace could have built.
+        """
+        return self._read(subject, ("jobs", "due"))
+
+    def _read(self, subject: str, kinds: tuple[str, ...]) -> JobAddress:
         tokens = subject.split(".")
-        if len(tokens) != 5 or tokens[0] != self.namespace or tokens[1] != "jobs":
+        if len(tokens) != 5 or tokens[0] != self.namespace or tokens[1] not in kinds:
             rule = f"{self.namespace}.jobs.<queue>.<priority>.<job id>"
             raise InvalidNameError(kind="subject", name=subject, reason="bad-token", rule=rule)
         _, _, queue, priority, job_id = tokens
@@ -170,6 +181,14 @@ def object_chunks(bucket: str, chunks_id: str) -> str:
 def object_meta(bucket: str, name: str) -> str:
     """The subject of the description of one object."""
     return f"$O.{bucket}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+
+
+def object_name(subject: str) -> str:
+    """Read the name of an object from the subject of its description; empty if it is none."""
+    try:
+        return base64.urlsafe_b64decode(subject[subject.rfind(".") + 1 :]).decode()
+    except ValueError:  # Neither base64 nor UTF-8.
+        return ""
 
 
 def object_subjects(bucket: str) -> list[str]:

@@ -105,7 +105,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         "subject",
         "<ns>.events.<kind>.<job_id>",
-        "the server (enqueued, finished) and workers (retrying, dead)",
+        "the server (enqueued, finished) and workers (retrying, dead, expiring)",
         "whoever waits for a job; dashboards",
         _EVENTS,
         "limits: 7 days (events.max_age)",

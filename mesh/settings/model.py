@@ -171,10 +171,13 @@ class EventsSettings(_Section, frozen=True):
     Attributes:
         enabled: Whether events are recorded at all.
         max_age_s: How long an event is kept.
+        bodies: Whether the ledger keeps a copy of each job, from which `mesh fsck` can run it
+            again if its message vanishes.
     """
 
     enabled: bool = True
     max_age_s: Duration = 604_800.0
+    bodies: bool = False
 
 
 class PublishSettings(_Section, frozen=True):

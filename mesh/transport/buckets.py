@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from mesh.contract.subjects import kv_stream
 from mesh.transport import frames
 from mesh.transport.connection import Connection
-from mesh.transport.faults import MESSAGE_NOT_FOUND, ApiError, from_api
+from mesh.transport.faults import MESSAGE_NOT_FOUND, NOTHING_TO_DELETE, ApiError, from_api
 from mesh.transport.publisher import Publisher
 
 
@@ -20,13 +20,18 @@ class Entry(NamedTuple):
         subject: Its subject.
         value: Its body.
         revision: Its sequence in the stream, to compare and set by.
-        headers: Its headers.
+        block: Its encoded headers.
     """
 
     subject: str
     value: bytes
     revision: int
-    headers: dict[str, str]
+    block: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Its headers; read from the block whenever they are asked for."""
+        return frames.read_headers(self.block)
 
 
 class Shelf:
@@ -50,7 +55,20 @@ class Shelf:
             NoAnswerError: The publisher got no answer before its deadline.
             BrokerError: The stream could not be read.
         """
-        operation, question = f"STREAM.MSG.GET.{self._stream}", {"last_by_subj": subject}
+        return await self._get({"last_by_subj": subject}, publisher)
+
+    async def next(self, subject: str, sequence: int) -> Entry | None:
+        """Read the first message of a subject, which may hold wildcards, from a place on.
+
+        Raises:
+            BrokerError: The stream could not be read.
+        """
+        return await self._get({"seq": max(1, sequence), "next_by_subj": subject})
+
+    async def _get(
+        self, question: dict[str, Any], publisher: Publisher | None = None
+    ) -> Entry | None:
+        operation = f"STREAM.MSG.GET.{self._stream}"
         try:
             if publisher is None:
                 answer = await self._connection.api(operation, question)
@@ -65,26 +83,39 @@ class Shelf:
             message["subject"],
             base64.b64decode(message.get("data", "")),
             message["seq"],
-            frames.read_headers(base64.b64decode(message.get("hdrs", ""))),
+            base64.b64decode(message.get("hdrs", "")),
         )
 
-    async def remove(self, subject: str) -> int:
+    async def remove(self, subject: str, up_to: int = 0) -> int:
         """Remove every message of a subject, which may hold wildcards; say how many there were.
 
+        Args:
+            subject: Which messages.
+            up_to: Leave what came after this sequence; 0: remove all.
+
         Raises:
             BrokerError: The server refused.
         """
-        answer = await self._connection.api(f"STREAM.PURGE.{self._stream}", {"filter": subject})
+        question: dict[str, Any] = {"filter": subject}
+        if up_to:
+            question["seq"] = up_to + 1
+        answer = await self._connection.api(f"STREAM.PURGE.{self._stream}", question)
         return int(answer.get("purged", 0))
 
-    async def remove_up_to(self, subject: str, sequence: int) -> None:
-        """Remove the messages of a subject that are not newer than one of them.
+    async def remove_at(self, sequence: int) -> bool:
+        """Remove the message at one place; say whether it was there.
 
         Raises:
             BrokerError: The server refused.
         """
-        request = {"filter": subject, "seq": sequence + 1}
-        await self._connection.api(f"STREAM.PURGE.{self._stream}", request)
+        place = {"seq": sequence, "no_erase": True}
+        try:
+            await self._connection.api(f"STREAM.MSG.DELETE.{self._stream}", place)
+        except ApiError as fault:
+            if fault.err_code == NOTHING_TO_DELETE:
+                return False
+            raise
+        return True
 
     async def count(self) -> int:
         """Count the stream's messages.

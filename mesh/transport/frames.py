@@ -69,6 +69,19 @@ def read_headers(block: bytes | None) -> dict[str, str]:
     return found
 
 
+def last_header(block: bytes, name: str) -> str:
+    """Read the last value of a header; empty if it is missing.
+
+    The server adds its own below those that a message came with, which may have the same names.
+    """
+    mark = f"\r\n{name}:".encode()
+    start = block.rfind(mark)
+    if start < 0:
+        return ""
+    end = block.find(b"\r\n", start + len(mark))
+    return block[start + len(mark) : end].decode("utf-8", "replace").strip()
+
+
 def status_code(block: bytes | None) -> int:
     """Read the status of a control message such as ``NATS/1.0 408 Timeout``; 0 if none."""
     if not block or block[8:9] != b" ":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, NamedTuple
 
 import anyio
 
@@ -45,15 +45,23 @@ class StreamReader:
         self._connection = connection
         self._stream = stream
 
-    async def oldest_first(self, subject: str) -> AsyncGenerator[Entry]:
+    async def oldest_first(
+        self, subject: str, after: int = 0, *, at_once: int = _PAGE
+    ) -> AsyncGenerator[Entry]:
         """Yield the messages of a subject, which may hold wildcards, in their order.
+
+        Args:
+            subject: Which messages.
+            after: Begin after this sequence.
+            at_once: How many to ask of the server at a time; more where they are small.
 
         Raises:
             BrokerError: The stream could not be read.
         """
         start, last = await self._bounds()
+        start = max(start, after + 1)
         while start <= last:
-            page = await self._page(subject, start)
+            page = await self._page(subject, start, at_once)
             for entry in page.entries:
                 if entry.revision > last:
                     return
@@ -87,18 +95,57 @@ class StreamReader:
                 width = min(_WIDEST, width * 4)
             last = start - 1
 
+    async def last_of(self, subjects: Sequence[str]) -> list[Entry]:
+        """Read the last message of each of some subjects; those without one are left out.
+
+        Any server that has a copy may answer, and it may be a little behind.
+
+        Args:
+            subjects: At most 1,000, without wildcards.
+
+        Raises:
+            BrokerError: The stream could not be read.
+        """
+        if not subjects:
+            return []
+        return (await self._ask({"multi_last": list(subjects)})).entries
+
+    async def subjects(self, subject: str) -> AsyncGenerator[tuple[str, int]]:
+        """Yield each subject that matches one with wildcards, and how many messages it has.
+
+        Nothing but names travels. What is added or removed meanwhile may be seen or not.
+
+        Raises:
+            BrokerError: The stream could not be read.
+        """
+        seen = 0
+        while True:
+            answer = await self._connection.api(
+                f"STREAM.INFO.{self._stream}", {"subjects_filter": subject, "offset": seen}
+            )
+            page: dict[str, int] = answer["state"].get("subjects") or {}
+            for name, count in page.items():
+                yield name, count
+            seen += len(page)
+            if not page or seen >= answer.get("total", 0):
+                return
+
     async def _bounds(self) -> tuple[int, int]:
         state = (await self._connection.api(f"STREAM.INFO.{self._stream}"))["state"]
         return int(state["first_seq"]), int(state["last_seq"])
 
     async def _page(self, subject: str, start: int, most: int = _PAGE) -> Page:
+        return await self._ask(
+            {
+                "seq": max(1, start),
+                "next_by_subj": subject,
+                "batch": most,
+                "max_bytes": _PAGE_BYTES,
+            }
+        )
+
+    async def _ask(self, question: dict[str, Any]) -> Page:
         link = self._connection.link
-        question = {
-            "seq": max(1, start),
-            "next_by_subj": subject,
-            "batch": most,
-            "max_bytes": _PAGE_BYTES,
-        }
         address = f"$JS.API.DIRECT.GET.{self._stream}"
         try:
             with anyio.fail_after(_LIMIT_S):
@@ -147,9 +194,10 @@ class _Answers:
     def take(self, _subject: bytes, _reply: bytes, data: bytes, block: bytes) -> None:
         status = frames.status_code(block)
         if block and not status:
-            found = frames.read_headers(block)
-            entry = Entry(found["Nats-Subject"], data, int(found["Nats-Sequence"]), found)
-            self.entries.append(entry)
+            # The last ones: an event bears those of the message it announces above its own.
+            subject = frames.last_header(block, "Nats-Subject")
+            sequence = int(frames.last_header(block, "Nats-Sequence"))
+            self.entries.append(Entry(subject, data, sequence, block))
         elif not self.end.done():
             pending = frames.read_headers(block).get("Nats-Num-Pending", "0")
             self.pending = int(pending) if status == _END_OF_BATCH else 0

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 
 from mesh.client.client import Client
+from mesh.contract import headers
+from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo, ResultRecord
 from mesh.errors import UnreadableRecordError
@@ -17,8 +19,11 @@ from mesh.telemetry.metrics import WorkerMetrics
 from mesh.worker.attempt import Attempt
 from mesh.worker.failures import describe
 from mesh.worker.fence import Fence, is_fenced
+from mesh.worker.news import News
 from mesh.worker.outcomes import AlreadyEnded, Lost
 from mesh.worker.recording import Recorder, record_id
+
+_TTL = headers.TTL.encode()
 
 
 class Endings:
@@ -29,15 +34,18 @@ class Endings:
         recorder: Encodes the records.
         fence: Confirms leases.
         metrics: Where refused results are counted.
+        news: Tells the ledger.
         lease_s: How long a lease lasts.
     """
 
     def __init__(
         self,
         client: Client,
+        *,
         recorder: Recorder,
         fence: Fence,
         metrics: WorkerMetrics,
+        news: News,
         lease_s: float,
     ) -> None:
         self._client = client
@@ -46,6 +54,7 @@ class Endings:
         self._recorder = recorder
         self._fence = fence
         self._metrics = metrics
+        self._news = news
         # The other half is for what is yet to be done.
         self._fresh_s = lease_s / 2
         self._now = asyncio.get_running_loop().time
@@ -53,6 +62,15 @@ class Endings:
     def is_fresh(self, attempt: Attempt) -> bool:
         """Whether the job was this attempt's so lately that nobody else can have it yet."""
         return self._now() - attempt.confirmed_s < self._fresh_s
+
+    def head(self, attempt: Attempt, state: State) -> bytes:
+        """Encode the headers of a terminal record that is about to be written."""
+        block = self._recorder.result_block(attempt, state)
+        if _TTL in block:
+            # Its own event vanishes with it. This one comes first, so that a job never looks
+            # lost when its record has expired.
+            self._news.announce(EventKind.EXPIRING, attempt)
+        return block
 
     async def finish(
         self, attempt: Attempt, state: State, record: bytes
@@ -72,10 +90,7 @@ class Endings:
         try:
             # Once: by the time it could be sent again the lease may have passed.
             await self._publisher.publish(
-                self._names.result(key),
-                self._recorder.result_block(attempt, state),
-                record,
-                once=True,
+                self._names.result(key), self.head(attempt, state), record, once=True
             )
         except Exception as fault:
             if not is_fenced(fault):

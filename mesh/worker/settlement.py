@@ -15,9 +15,7 @@ import anyio
 from msgspec import Raw
 
 from mesh.client.client import Client
-from mesh.clock import Clock
-from mesh.contract import events
-from mesh.contract.events import Event, EventKind
+from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo
 from mesh.errors import BrokerError, PayloadTooLargeError
@@ -29,6 +27,7 @@ from mesh.worker.ending import Endings
 from mesh.worker.failures import describe
 from mesh.worker.fence import Fence
 from mesh.worker.keys import release_key
+from mesh.worker.news import News
 from mesh.worker.outcomes import (
     AlreadyEnded,
     Crashed,
@@ -62,7 +61,7 @@ class Settlement:
         fence: Writes running records.
         endings: Writes terminal records.
         metrics: What is counted.
-        clock: The time.
+        news: Tells the ledger.
         on_settled: Called with each attempt when nothing is left to do for it.
     """
 
@@ -74,7 +73,7 @@ class Settlement:
         fence: Fence,
         endings: Endings,
         metrics: WorkerMetrics,
-        clock: Clock,
+        news: News,
         on_settled: Callable[[Attempt], None],
     ) -> None:
         self._client = client
@@ -85,7 +84,7 @@ class Settlement:
         self._fence = fence
         self._endings = endings
         self._metrics = metrics
-        self._clock = clock
+        self._news = news
         self._on_settled = on_settled
         self._inline_bytes = client.settings.limits.payload_inline_bytes
         self._slow: set[asyncio.Task[None]] = set()
@@ -108,7 +107,7 @@ class Settlement:
     def _store_success(self, attempt: Attempt, outcome: Succeeded) -> None:
         """Settle the common case without a task of its own."""
         record = self._recorder.success(attempt, outcome.value)
-        block = self._recorder.result_block(attempt, State.SUCCEEDED)
+        block = self._endings.head(attempt, State.SUCCEEDED)
         subject = self._names.results_prefix + attempt.job_id
         try:
             self._publisher.post(
@@ -182,7 +181,7 @@ class Settlement:
             case AlreadyEnded(failure):
                 if failure is not None:
                     await self._bury(attempt, failure)
-                await self._dismiss(attempt)
+                await self._dismiss(attempt, keep_arguments=failure is not None)
             case Lost():
                 pass
             case _:
@@ -232,7 +231,7 @@ class Settlement:
 
     async def _bury(self, attempt: Attempt, error: ErrorInfo) -> None:
         await self._endings.bury(attempt, error)
-        self._announce(EventKind.DEAD, attempt, f"{error.type}: {error.message}"[:500])
+        self._news.announce(EventKind.DEAD, attempt, f"{error.type}: {error.message}"[:500])
 
     async def _put_off(self, attempt: Attempt, outcome: Retry | Crashed | Snoozed) -> None:
         """Have the job run again after a wait; only a failure has used up its attempt."""
@@ -244,7 +243,9 @@ class Settlement:
             return  # Another worker has the job: say nothing more about it.
         self._tally(attempt).ran(_RESULTS[type(outcome)], *_times(attempt))
         if error is not None:
-            self._announce(EventKind.RETRYING, attempt, f"{error.type}: {error.message}"[:500])
+            self._news.announce(
+                EventKind.RETRYING, attempt, f"{error.type}: {error.message}"[:500]
+            )
         if delay_s > LONGEST_NAK_S:
             await self._reschedule(attempt, spent + 1, delay_s)
         if await self._client.records.is_over(record_id(attempt)):
@@ -301,24 +302,6 @@ class Settlement:
         tally.end(state)
         if attempt.started_ms:  # A job that could not be read had no attempt.
             tally.ran(result, *_times(attempt))
-
-    def _announce(self, kind: EventKind, attempt: Attempt, message: str) -> None:
-        if not self._client.settings.events.enabled:
-            return
-        lane = attempt.lane
-        event = Event(
-            kind,
-            record_id(attempt),
-            self._clock.now_ms(),
-            attempt.task_name,
-            lane.queue,
-            lane.priority,
-            attempt.number,
-            "",
-            message,
-        )
-        subject = self._names.event(kind, record_id(attempt))
-        self._link.post(frames.signal(subject.encode(), events.encode(event)))
 
 
 def _times(attempt: Attempt) -> tuple[int, int, int]:

@@ -31,6 +31,7 @@ from mesh.worker.heartbeat import Heartbeat
 from mesh.worker.intake import Intake
 from mesh.worker.keys import KeyCheck
 from mesh.worker.limits import TimeKeeper
+from mesh.worker.news import News
 from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
@@ -193,14 +194,22 @@ class Worker:
         lanes = [lane for feed in feeds for lane in feed.lanes]
         consumer.watchdog = Watchdog(client, lanes, consumer, self._metrics)
         client.publisher.storage.on_found = lambda: self._metrics.noticed("disk-full")
-        endings = Endings(client, recorder, fence, self._metrics, worker.ack_wait_s)
+        news = News(client, self._clock)
+        endings = Endings(
+            client,
+            recorder=recorder,
+            fence=fence,
+            metrics=self._metrics,
+            news=news,
+            lease_s=worker.ack_wait_s,
+        )
         consumer.settlement = Settlement(
             client,
             recorder=recorder,
             fence=fence,
             endings=endings,
             metrics=self._metrics,
-            clock=self._clock,
+            news=news,
             on_settled=consumer.settled,
         )
         return consumer

@@ -57,7 +57,13 @@ def builders() -> dict[str, Callable[..., Any]]:
     found = {
         n: m for n, m in (named | functions).items() if not n.split(".")[-1].startswith("_")
     }
-    for reader in ("Names.read_job", "Names.namespace", "check_priority"):
+    for reader in (
+        "Names.read_job",
+        "Names.read_ready",
+        "Names.namespace",
+        "check_priority",
+        "object_name",
+    ):
         del found[reader]
     return found
 
