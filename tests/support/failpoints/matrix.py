@@ -108,12 +108,21 @@ class Theatre:
             try:
                 faults = await play(case.recipe, run)
             except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
-                faults = [f"{type(error).__name__}: {error}"]
+                faults = [str(fault) or type(fault).__name__ for fault in _single(error)]
             if faults:
                 return [f"{fault} (log: {run.log})" for fault in faults]
             if run.has_fired:
                 return []
         return [f"the failpoint was never reached (log: {run.log})"]
+
+
+def _single(error: Exception) -> Iterator[Exception]:
+    """The errors that a group was made of."""
+    if isinstance(error, ExceptionGroup):
+        for part in error.exceptions:
+            yield from _single(part)
+    else:
+        yield error
 
 
 def cases(reached: Iterable[Reached], action: Action) -> Iterator[Case]:

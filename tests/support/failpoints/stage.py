@@ -24,6 +24,7 @@ from mesh.errors import JobEndedError
 ACK_WAIT_S = 1.5
 LIMIT_S = 40.0
 _MOST_STARTS = 8
+_TOLD_AGAIN_S = 10.0
 _SETTINGS = {
     "MESH_WORKER_ACK_WAIT": f"{ACK_WAIT_S}s",
     "MESH_WORKER_HEARTBEAT": "0.3s",
@@ -110,6 +111,7 @@ class Run:
         if notes is not None:
             self._armed[REACHED] = str(notes)
         self._worker: Offspring | None = None
+        self._is_leaving = False
         self.starts = 0
 
     @property
@@ -120,8 +122,10 @@ class Run:
     @property
     def has_fired(self) -> bool:
         """Whether every armed failpoint has acted."""
-        fired = self._fired.read_text() if self._fired.exists() else ""
-        return all(str(failpoint) in fired for failpoint in self._failpoints)
+        return self._acted().issuperset(map(str, self._failpoints))
+
+    def _acted(self) -> set[str]:
+        return set(self._fired.read_text().splitlines() if self._fired.exists() else ())
 
     def expect(self, job_id: str, *states: State, starts: int = 1) -> str:
         """Say how a job should end."""
@@ -166,25 +170,28 @@ class Run:
         environment = environment | {"MESH_WORKER_CONCURRENCY": str(concurrency)}
         if is_burst:
             environment[programs.BURST] = "1"
-        leaving = False
+        self._is_leaving = False
+        gone = anyio.Event()
 
         async def keep() -> None:
-            while not leaving:
+            while not self._is_leaving:
                 self.starts += 1
                 assert self.starts <= _MOST_STARTS, "the worker dies again and again"
                 self._worker = await self._fork("worker", environment)
                 code = await self._worker.ended
                 if is_burst and code == 0:
-                    return
+                    break
+            gone.set()
 
         async with anyio.create_task_group() as group:
             group.start_soon(keep)
             try:
                 yield
+                await self._leave(gone)
             finally:
-                leaving = True
-                with anyio.CancelScope(shield=True):
-                    await self._leave()
+                self._is_leaving = True
+                if self._worker is not None:  # It stays after a fault only.
+                    self._worker.send(signal.SIGKILL)
 
     async def program(self, act: str, *, armed: bool = True) -> None:
         """Run a program to its end; what is killed is started anew, once."""
@@ -198,9 +205,10 @@ class Run:
             assert code == -signal.SIGKILL, f"the program ended with {code}"
         raise AssertionError("the program was killed twice")
 
-    async def fired(self) -> None:
-        """Wait until every armed failpoint has acted."""
-        await until(lambda: self.has_fired, "the failpoint acts", LIMIT_S)
+    async def first_fired(self) -> None:
+        """Wait until the first failpoint, the recipe's own, has acted."""
+        first = str(self._failpoints[0])
+        await until(lambda: first in self._acted(), f"{first} acts", LIMIT_S)
 
     async def ended(self) -> None:
         """Wait until every job that was sent has its terminal record."""
@@ -229,12 +237,13 @@ class Run:
         if self._worker is not None:
             self._worker.send(signal.SIGTERM)
 
-    async def _leave(self) -> None:
-        """End the worker, however often it must be told."""
-        while self._worker is not None and not self._worker.ended.done():
-            self._worker.send(signal.SIGTERM)
-            with anyio.move_on_after(10):
-                await asyncio.shield(self._worker.ended)
+    async def _leave(self, gone: anyio.Event) -> None:
+        """End the worker, also one that is being started; killed, it does not come again."""
+        self._is_leaving = True
+        while not gone.is_set():
+            self.stop_worker()
+            with anyio.move_on_after(_TOLD_AGAIN_S):
+                await gone.wait()
 
     async def _fork(self, program: str, environment: dict[str, str]) -> Offspring:
         task = f"support.failpoints.programs:{program}"
