@@ -191,6 +191,9 @@ class Client:
                 await self.records.withdraw(job_id)
                 return True
             status = await self.records.status(job_id)
+        if status.state is State.CANCELLED:
+            # Whoever cancelled it before may have died between the two steps.
+            await self.records.withdraw(job_id)
         return status.state is State.CANCELLED
 
     async def _message(self, call: Call[Any]) -> Message:

@@ -123,6 +123,9 @@ class Intake:
             return None  # Said better when the delivery is read.
         terminal = await self._records.result(attempt.job_id)
         if terminal is not None:
+            # A crash may have left its running record and its arguments: both go now.
+            attempt.has_record = True
+            self.read(attempt)
             return AlreadyEnded(terminal.error if terminal.state is State.FAILED else None)
         found = await self._records.progress(attempt.job_id)
         if found is None:

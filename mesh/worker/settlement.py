@@ -176,7 +176,7 @@ class Settlement:
             case AlreadyEnded(failure):
                 if failure is not None:
                     await self._bury(attempt, failure)
-                await self._dismiss(attempt)
+                await self._dismiss(attempt, keep_arguments=failure is not None)
             case Lost():
                 pass
             case _:
