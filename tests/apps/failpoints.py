@@ -1,4 +1,4 @@
-"""Tasks of every kind, and failpoints in the process that runs them, if its environment says so."""
+"""Tasks of every kind, in a process with failpoints if its environment says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever happens at a place that talks to the server, every job ends once and nothing is left.
+"""Whatever happens where mesh talks to the server, every job ends once and nothing is left.
 
 CONTRIBUTING.md, "Failpoints", says how they are named and how to run one.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -53,7 +52,7 @@ def test_every_await_that_talks_to_the_server_is_a_failpoint(show: Show) -> None
 
 @pytest.mark.parametrize("action", Action)
 async def test_every_job_ends_once_whatever_happens(show: Show, action: Action) -> None:
-    """The worker, a producer or a command is killed, fails, hangs or is cut off at each point."""
+    """A worker, producer or command is killed, fails, hangs or is cut off at each point."""
     faults = await show.theatre.play(cases(show.reached, action))
 
     assert not faults, "\n".join(faults)
@@ -64,5 +63,7 @@ def test_no_exception_outlives_what_it_is_for() -> None:
     source = "\n".join(path.read_text() for path in ROOT.rglob("*.py"))
 
     assert [name for name in NOT_WALKED if not (ROOT / name).exists()] == []
-    assert [word for word in LOCAL if f"{word}(" not in source and f"{word}." not in source] == []
+    assert [
+        word for word in LOCAL if f"{word}(" not in source and f"{word}." not in source
+    ] == []
     assert [p for p in PRIMITIVES if not callable(getattr(p.owner, p.name, None))] == []

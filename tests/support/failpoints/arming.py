@@ -111,9 +111,11 @@ class Armed:
 
 def _path(frame: FrameType | None) -> list[Site]:
     """The sites from a primitive outwards; none if another primitive called it."""
-    return [] if any(f.f_code in _wrappers for f in _outwards(frame)) else [
-        site for f in _outwards(frame) if (site := site_of(f)) is not None
-    ]
+    return (
+        []
+        if any(f.f_code in _wrappers for f in _outwards(frame))
+        else [site for f in _outwards(frame) if (site := site_of(f)) is not None]
+    )
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:

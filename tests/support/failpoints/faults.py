@@ -1,4 +1,4 @@
-"""What is done at a failpoint: the process is killed, an error is raised, it hangs, it is cut off.
+"""What is done at a failpoint: it kills the process, raises, hangs, or cuts the connection.
 
 Which errors can be raised depends on the primitive: only those that can really come.
 """
@@ -150,7 +150,7 @@ def applicable(primitive: str) -> list[tuple[Phase, Action]]:
     chosen = [(phase, action) for phase in Phase for action in Action]
     if primitive == "Connection.open":  # There is no connection yet.
         chosen.remove((Phase.BEFORE, Action.DISCONNECT))
-    if found.sends and found.name != "post" or primitive == "Link.post":
+    if found.sends and found.error is None:
         # Sent is sent: nothing is raised and nothing awaited afterwards.
         chosen.remove((Phase.AFTER, Action.RAISE))
         chosen.remove((Phase.AFTER, Action.HANG))

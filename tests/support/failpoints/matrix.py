@@ -38,14 +38,19 @@ class Reached(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One run of the matrix."""
+    """One run of the matrix.
 
-    recipe: Recipe
+    Attributes:
+        recipes: What is played; the next one, if in the one before chance passed by the point.
+        failpoint: What is armed, if anything.
+    """
+
+    recipes: list[Recipe]
     failpoint: Failpoint | None
 
     def __str__(self) -> str:
         """Name it so that it can be chosen again."""
-        return f"{self.failpoint} in {self.recipe.name}"
+        return f"{self.failpoint} in {self.recipes[0].name}"
 
 
 class Theatre:
@@ -69,7 +74,7 @@ class Theatre:
 
     async def reached(self) -> list[Reached]:
         """Play every recipe without a fault, and say which points it reaches."""
-        faults = await self.play(Case(recipe, None) for recipe in RECIPES.values())
+        faults = await self.play(Case([recipe], None) for recipe in RECIPES.values())
         assert not faults, "\n".join(faults)
         return [found for recipe in RECIPES for found in self._read(recipe)]
 
@@ -97,16 +102,10 @@ class Theatre:
 
     async def _try(self, stage: Stage, case: Case) -> list[str]:
         """Play one case; again if the failpoint was not reached, which chance may decide."""
-        for _ in range(_TRIES):
-            armed = [Failpoint.read(text) for text in case.recipe.companions]
-            notes = None
-            if case.failpoint is None:
-                notes = self._notes(case.recipe.name)
-            elif str(case.failpoint) not in case.recipe.companions:
-                armed.append(case.failpoint)
-            run = Run(stage, f"run-{next(self._numbers)}", armed, notes=notes)
+        for recipe in [*case.recipes, *case.recipes][:_TRIES]:
+            run = self._run(stage, recipe, case.failpoint)
             try:
-                faults = await play(case.recipe, run)
+                faults = await play(recipe, run)
             except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
                 faults = [str(fault) or type(fault).__name__ for fault in _single(error)]
             if faults:
@@ -114,6 +113,14 @@ class Theatre:
             if run.has_fired:
                 return []
         return [f"the failpoint was never reached (log: {run.log})"]
+
+    def _run(self, stage: Stage, recipe: Recipe, failpoint: Failpoint | None) -> Run:
+        armed = [Failpoint.read(text) for text in recipe.companions]
+        if failpoint is not None and failpoint not in armed:
+            # Its own comes first only where it is the same point: a point acts once.
+            armed = [own for own in armed if own.point != failpoint.point] + [failpoint]
+        notes = None if failpoint is not None else self._notes(recipe.name)
+        return Run(stage, f"run-{next(self._numbers)}", armed, notes=notes)
 
 
 def _single(error: Exception) -> Iterator[Exception]:
@@ -128,13 +135,18 @@ def _single(error: Exception) -> Iterator[Exception]:
 def cases(reached: Iterable[Reached], action: Action) -> Iterator[Case]:
     """All cases of one action: each point in the first recipe that reaches it, or as chosen."""
     choice = os.environ.get(CHOICE, "")
-    seen: set[tuple[str, ...]] = set()
+    found: dict[tuple[str, str], list[Recipe]] = {}
     for recipe, point, primitive, _ in reached:
-        key = (point, recipe) if choice == "all" else (point,)
-        if key in seen:
-            continue
-        seen.add(key)
+        recipes = found.setdefault((point, primitive), [])
+        if RECIPES[recipe] not in recipes:
+            recipes.append(RECIPES[recipe])
+    for (point, primitive), recipes in found.items():
         for phase, what in applicable(primitive):
-            case = Case(RECIPES[recipe], Failpoint(point, phase, what))
-            if what is action and (choice == "all" or choice in str(case)):
-                yield case
+            failpoint = Failpoint(point, phase, what)
+            if what is action and (choice == "all" or choice in str(failpoint)):
+                yield from _cases(recipes, failpoint, in_all=choice == "all")
+
+
+def _cases(recipes: list[Recipe], failpoint: Failpoint, *, in_all: bool) -> Iterator[Case]:
+    for recipe in recipes if in_all else recipes[:1]:
+        yield Case([recipe, *(other for other in recipes if other is not recipe)], failpoint)

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import anyio
+import anyio.lowlevel
 
 TESTS = Path(__file__).parents[2]
 _LIMIT_S = 20.0
@@ -108,7 +108,7 @@ class Nursery:
             loop.remove_reader(descriptor)
 
     async def fork(self, task: str, log: Path, environment: dict[str, str]) -> Offspring:
-        """Fork a process that calls a function, ``module:name``, and exits with what it returns."""
+        """Fork a process that calls ``module:function`` and exits with what it returns."""
         self._count += 1
         child = self._offspring[self._count] = Offspring()
         order = {
@@ -165,7 +165,7 @@ def _warm_up() -> None:
     for module in _PRELOADED:
         importlib.import_module(module)
     importlib.import_module("support.failpoints.sites").every_site()
-    asyncio.run(anyio.sleep(0))  # This imports the loop's backend.
+    asyncio.run(anyio.lowlevel.checkpoint())  # This imports the loop's backend.
 
 
 def _ended(running: dict[int, int]) -> Iterator[tuple[int, int]]:
@@ -190,7 +190,7 @@ def _fork(order: dict[str, Any]) -> int:
         os.environ.update(order["environment"])
         module, _, name = order["task"].partition(":")
         code = getattr(importlib.import_module(module), name)()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - it ends here in any case
         traceback.print_exc()
     finally:
         sys.stdout.flush()

@@ -182,12 +182,8 @@ async def claimed_meanwhile(run: Run) -> None:
     await run.started(job.id)
     await run.first_fired()
     client = await run.app.client()
-    record = records.ProgressRecord(
-        RecordState.RUNNING, "kill_worker", "default", "normal", 1
-    )
-    await client.publisher.publish(
-        client.names.progress(job.id), b"", records.encode(record)
-    )
+    record = records.ProgressRecord(RecordState.RUNNING, "kill_worker", "default", "normal", 1)
+    await client.publisher.publish(client.names.progress(job.id), b"", records.encode(record))
 
 
 async def nothing(_run: Run) -> None:
@@ -210,6 +206,7 @@ _CLAIM = "worker.intake:Intake._claim/publish before hang"
 RECIPES = {
     recipe.name: recipe
     for recipe in (
+        Recipe("slow", slow),  # First: it is there long enough for every habit of a worker.
         Recipe("plain", plain),
         Recipe("large_arguments", large_arguments),
         Recipe("large_result", large_result),
@@ -218,7 +215,6 @@ RECIPES = {
         Recipe("retry_soon", retry_soon),
         Recipe("retry_later", retry_later),
         Recipe("snooze", snooze),
-        Recipe("slow", slow),
         Recipe("crashing_child", crashing_child),
         Recipe("unknown_task", unknown_task),
         Recipe("malformed", malformed),
@@ -234,10 +230,10 @@ RECIPES = {
         Recipe("ended_elsewhere", ended_elsewhere),
         Recipe("twins", twins),
         Recipe("claimed_meanwhile", claimed_meanwhile, companions=(_CLAIM,)),
+        Recipe("follow", nothing, act="follow"),
         Recipe("enqueue", nothing, act="enqueue"),
         Recipe("enqueue_many", nothing, act="enqueue_many"),
         Recipe("enqueue_atomically", nothing, act="enqueue_atomically"),
-        Recipe("follow", nothing, act="follow"),
         Recipe("cancel", nothing, act="cancel"),
         Recipe("letters", dead_jobs, act="letters"),
         Recipe("replay", dead_jobs, act="replay"),

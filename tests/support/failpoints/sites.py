@@ -1,8 +1,8 @@
 """List every place in mesh that may talk to the server, from the source itself.
 
-A *site* is an ``await`` (``async for`` and ``async with`` included), or a call of one of the few
-functions that send without waiting. What surely waits for something inside the process alone is
-left out by a short rule; all the rest counts, so that a new await is a new site by itself.
+A *site* is an ``await`` (``async for`` and ``async with`` included), or a call of one of the
+few functions that send without waiting. What surely waits for something inside the process
+alone is left out by a short rule; all the rest counts, so a new await is a new site by itself.
 """
 
 from __future__ import annotations

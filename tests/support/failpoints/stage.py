@@ -1,4 +1,4 @@
-"""Where a recipe is played: a namespace, a worker that is started anew when it dies, and a judge."""
+"""Where a recipe is played: a namespace, and a worker that is started anew when it dies."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ class Stage:
     async def subjects(self, stream: str, subject: str) -> dict[str, int]:
         """Count the messages of a stream by their subjects."""
         client = await self.app.client()
-        answer = await client.connection.api(f"STREAM.INFO.{stream}", {"subjects_filter": subject})
+        answer = await client.connection.api(
+            f"STREAM.INFO.{stream}", {"subjects_filter": subject}
+        )
         return answer["state"].get("subjects") or {}
 
 
@@ -132,7 +134,9 @@ class Run:
         self.expected[job_id] = Ending(frozenset(states or {State.SUCCEEDED}), starts)
         return job_id
 
-    async def send(self, task: str, *args: Any, state: State = State.SUCCEEDED, **more: Any) -> Any:
+    async def send(
+        self, task: str, *args: Any, state: State = State.SUCCEEDED, **more: Any
+    ) -> Any:
         """Enqueue a job of this run; it should end in this state."""
         starts = more.pop("starts", 1)
         job_id = self.expect(f"{self.prefix}-{len(self.expected) + 1}", state, starts=starts)
@@ -157,9 +161,7 @@ class Run:
 
     async def started(self, job_id: str, times: int = 1) -> None:
         """Wait until a job has started so many times."""
-        await until(
-            lambda: self.count(job_id) >= times, f"{job_id} starts {times}x", LIMIT_S
-        )
+        await until(lambda: self.count(job_id) >= times, f"{job_id} starts {times}x", LIMIT_S)
 
     @asynccontextmanager
     async def worker(

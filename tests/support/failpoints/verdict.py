@@ -72,7 +72,9 @@ async def _letters(run: Run, *, keeps_letters: bool) -> AsyncIterator[str]:
 
 async def _has_payload(run: Run, job_id: str) -> bool:
     bucket = (await run.app.client()).names.payloads_bucket
-    request = {"subjects_filter": object_meta(bucket, ">")[: -len(base64.b64encode(b">"))] + ">"}
+    request = {
+        "subjects_filter": object_meta(bucket, ">")[: -len(base64.b64encode(b">"))] + ">"
+    }
     info = await _api(run, f"STREAM.INFO.{object_stream(bucket)}", request)
     subjects = info["state"].get("subjects") or {}
     kept = [base64.urlsafe_b64decode(name.rpartition(".")[2]).decode() for name in subjects]
