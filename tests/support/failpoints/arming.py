@@ -11,7 +11,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterator
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -134,7 +134,6 @@ def _point(path: list[Site]) -> str:
 
 
 def _waiting(armed: Armed, primitive: Primitive, function: Any) -> Any:
-    @wraps(function)
     async def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         hit = armed.action_at(primitive, sys._getframe().f_back)
         if hit is None:
@@ -157,7 +156,6 @@ def _waiting(armed: Armed, primitive: Primitive, function: Any) -> Any:
 
 
 def _sending(armed: Armed, primitive: Primitive, function: Any) -> Any:
-    @wraps(function)
     def wrapper(self: Any, *args: Any) -> Any:
         hit = armed.action_at(primitive, sys._getframe().f_back)
         if hit is None:

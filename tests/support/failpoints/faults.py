@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import nats.errors
 from nats.aio.client import Client
@@ -121,8 +121,9 @@ def link_of(subject: Any) -> Client | None:
         case JetStreamContext():
             return subject._nc
         case ObjectStore():
-            return subject._js._nc
-    return None
+            return cast("Client", subject._js._nc)
+        case _:
+            return None
 
 
 def cut(subject: Any) -> None:

@@ -105,14 +105,14 @@ class Theatre:
         for recipe in [*case.recipes, *case.recipes][:_TRIES]:
             run = self._run(stage, recipe, case.failpoint)
             try:
-                faults = await play(recipe, run)
+                found = await play(recipe, run)
             except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
-                faults = [str(fault) or type(fault).__name__ for fault in _single(error)]
-            if faults:
-                return [f"{fault} (log: {run.log})" for fault in faults]
+                found = [str(fault) or type(fault).__name__ for fault in _single(error)]
+            if found:
+                return [f"{fault} (log: {run.log})" for fault in found]
             if run.has_fired:
                 return []
-        return [f"the failpoint was never reached (log: {run.log})"]
+        return ["the failpoint was never reached"]
 
     def _run(self, stage: Stage, recipe: Recipe, failpoint: Failpoint | None) -> Run:
         armed = [Failpoint.read(text) for text in recipe.companions]
@@ -126,7 +126,8 @@ class Theatre:
 def _single(error: Exception) -> Iterator[Exception]:
     """The errors that a group was made of."""
     if isinstance(error, ExceptionGroup):
-        for part in error.exceptions:
+        parts: tuple[Exception, ...] = error.exceptions
+        for part in parts:
             yield from _single(part)
     else:
         yield error

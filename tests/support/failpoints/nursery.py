@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -41,23 +41,23 @@ class Offspring:
     """A forked process.
 
     Attributes:
-        pid: Its id.
+        pid: Its id; 0 before it is born.
+        born: Set when it is there.
         ended: Its exit code, when it has ended; negative: the signal that ended it.
     """
 
     def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.born: asyncio.Future[int] = loop.create_future()
-        self.ended: asyncio.Future[int] = loop.create_future()
+        self.pid = 0
+        self.born = asyncio.Event()
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self.born.result()
+    async def end(self) -> int:
+        """Wait for its end; its exit code."""
+        return await asyncio.shield(self.ended)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended."""
-        if self.born.done() and not self.ended.done():
+        if self.pid and not self.ended.done():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
@@ -96,7 +96,7 @@ class Nursery:
         self._process.wait(_LIMIT_S)
 
     @contextmanager
-    def attached(self) -> Iterator[None]:
+    def attached(self) -> Generator[None]:
         """Hear in the running loop what becomes of the processes."""
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
@@ -121,7 +121,7 @@ class Nursery:
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         self._process.stdin.flush()
         async with asyncio.timeout(_LIMIT_S):
-            await asyncio.shield(child.born)
+            await child.born.wait()
         return child
 
     def _hear(self, descriptor: int) -> None:
@@ -130,8 +130,9 @@ class Nursery:
             news: dict[str, int] = json.loads(line)
             child = self._offspring[news["number"]]
             if "pid" in news:
-                child.born.set_result(news["pid"])
-            else:
+                child.pid = news["pid"]
+                child.born.set()
+            elif not child.ended.done():
                 child.ended.set_result(news["code"])
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mesh
 
@@ -153,7 +153,8 @@ def _what(node: ast.AST) -> str | None:
             return f"with {_called(far[0])}" if far else None
         case ast.Call(ast.Attribute(attr=name)) if name in SENDERS:
             return None if _is_local(node) else name
-    return None
+        case _:
+            return None
 
 
 def _is_local(node: ast.expr) -> bool:
@@ -167,7 +168,7 @@ def _called(node: ast.expr) -> str:
     return func.attr if isinstance(func, ast.Attribute) else ast.unparse(func)
 
 
-def _span(node: ast.AST) -> tuple[tuple[int, int], tuple[int, int]]:
+def _span(node: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     start = (node.lineno, node.col_offset)
     if isinstance(node, ast.AsyncFor | ast.AsyncWith):  # Its head alone.
         return start, (node.body[0].lineno, node.body[0].col_offset)

@@ -180,7 +180,7 @@ class Run:
                 self.starts += 1
                 assert self.starts <= _MOST_STARTS, "the worker dies again and again"
                 self._worker = await self._fork("worker", environment)
-                code = await self._worker.ended
+                code = await self._worker.end()
                 if is_burst and code == 0:
                     break
             gone.set()
@@ -201,7 +201,7 @@ class Run:
         for _ in range(2):
             child = await self._fork("client", environment)
             async with asyncio.timeout(LIMIT_S):
-                code = await child.ended
+                code = await child.end()
             if code == 0:
                 return
             assert code == -signal.SIGKILL, f"the program ended with {code}"

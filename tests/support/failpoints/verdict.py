@@ -76,16 +76,17 @@ async def _has_payload(run: Run, job_id: str) -> bool:
         "subjects_filter": object_meta(bucket, ">")[: -len(base64.b64encode(b">"))] + ">"
     }
     info = await _api(run, f"STREAM.INFO.{object_stream(bucket)}", request)
-    subjects = info["state"].get("subjects") or {}
+    subjects: dict[str, int] = info["state"].get("subjects") or {}
     kept = [base64.urlsafe_b64decode(name.rpartition(".")[2]).decode() for name in subjects]
     return any(name.startswith(f"{job_id}.") for name in kept)
 
 
 async def _findings(run: Run) -> AsyncIterator[str]:
     """What ``mesh fsck`` reports."""
-    if not hasattr(run.app, "fsck"):
+    app: Any = run.app
+    if not hasattr(app, "fsck"):
         return
-    report = await run.app.fsck(repair=False)
+    report = await app.fsck(repair=False)
     for finding in report.findings:
         yield f"fsck: {finding}"
 
