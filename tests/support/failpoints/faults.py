@@ -119,9 +119,9 @@ def link_of(subject: Any) -> Client | None:
         case Subscription():
             return subject._conn
         case JetStreamContext():
-            return subject._nc
+            return cast("Client", subject._nc)
         case ObjectStore():
-            return cast("Client", subject._js._nc)
+            return subject._js._nc
         case _:
             return None
 

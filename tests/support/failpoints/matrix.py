@@ -125,11 +125,10 @@ class Theatre:
 
 def _single(error: Exception) -> Iterator[Exception]:
     """The errors that a group was made of."""
-    if isinstance(error, ExceptionGroup):
-        parts: tuple[Exception, ...] = error.exceptions
-        for part in parts:
-            yield from _single(part)
-    else:
+    parts: tuple[Exception, ...] = getattr(error, "exceptions", ())
+    for part in parts:
+        yield from _single(part)
+    if not parts:
         yield error
 
 
