@@ -37,7 +37,7 @@ check: lint ## Read the code, then run every test (size limits among them) with 
 	$(BIN)/pytest --cov --cov-report=term $(PYTEST_ARGS)
 
 failpoints: install ## Play every failpoint in every recipe that reaches it
-	MESH_FAILPOINTS=all $(BIN)/pytest tests/failpoints $(PYTEST_ARGS)
+	FAILPOINTS=all $(BIN)/pytest tests/failpoints $(PYTEST_ARGS)
 
 lint: install ## Read the code without running it: format, rules, types, floors, docstrings, contract
 	$(BIN)/ruff format --check .

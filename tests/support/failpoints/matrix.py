@@ -14,7 +14,7 @@ from support.failpoints.nursery import Nursery
 from support.failpoints.recipes import RECIPES, Recipe, play
 from support.failpoints.stage import Run, Stage
 
-CHOICE = "MESH_FAILPOINTS"
+CHOICE = "FAILPOINTS"
 """The variable that chooses failpoints: ``all`` for each in every recipe, or part of a name."""
 
 _AT_ONCE = 24

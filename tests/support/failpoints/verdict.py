@@ -6,7 +6,7 @@ import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
-from support.failpoints.stage import Run
+from support.failpoints.stage import ACK_WAIT_S, Run
 
 from mesh import State
 from mesh.client.lanes import read_time
@@ -86,7 +86,7 @@ async def _findings(run: Run) -> AsyncIterator[str]:
     app: Any = run.app
     if not hasattr(app, "fsck"):
         return
-    report = await app.fsck(repair=False)
+    report = await app.fsck(repair=False, settle=ACK_WAIT_S)
     for finding in report.findings:
         yield f"fsck: {finding}"
 
