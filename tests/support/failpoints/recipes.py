@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from support.failpoints.acts import LARGE
 from support.failpoints.stage import LIMIT_S, Run
-from support.failpoints.verdict import clean, faults_of
+from support.failpoints.verdict import faults_of
 
 from mesh import State
 from mesh.contract import records
@@ -261,5 +261,4 @@ async def play(recipe: Recipe, run: Run) -> list[str]:
             await run.ended()
             await run.settled()
         faults = await faults_of(run, keeps_letters=recipe.act not in {"replay", "bury"})
-        await clean(run)
     return faults

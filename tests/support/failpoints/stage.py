@@ -65,6 +65,11 @@ class Stage:
         """Set the namespace up."""
         await self.app.setup(["default"])
 
+    async def has_letters(self) -> bool:
+        """Whether dead letters are left; they would confuse the next run."""
+        client = await self.app.client()
+        return bool(await self.subjects(client.names.dead_stream, ">"))
+
     async def subjects(self, stream: str, subject: str) -> dict[str, int]:
         """Count the messages of a stream by their subjects."""
         client = await self.app.client()

@@ -99,11 +99,3 @@ async def _findings(run: Run) -> AsyncIterator[str]:
         again = await app.fsck(repair=False, settle=ACK_WAIT_S)
         for finding in again.findings:
             yield f"fsck finds after its repair: {finding}"
-
-
-async def clean(run: Run) -> None:
-    """Take away what a run leaves behind for good: dead letters and what they keep."""
-    names = (await run.app.client()).names
-    buckets = (object_stream(names.payloads_bucket), object_stream(names.outputs_bucket))
-    for stream in (names.dead_stream, *buckets):
-        await _api(run, f"STREAM.PURGE.{stream}")
