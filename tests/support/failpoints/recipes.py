@@ -260,5 +260,4 @@ async def play(recipe: Recipe, run: Run) -> list[str]:
                 await run.program(recipe.act)
             await run.ended()
             await run.settled()
-        faults = await faults_of(run, keeps_letters=recipe.act not in {"replay", "bury"})
-    return faults
+        return await faults_of(run, keeps_letters=recipe.act not in {"replay", "bury"})
