@@ -114,12 +114,14 @@ def link_of(subject: Any) -> Client | None:
     match subject:
         case Client():
             return subject
-        case Connection() | Publisher():
-            return getattr(subject, "link", None) or getattr(subject, "_link", None)
+        case Connection():
+            return subject.link
+        case Publisher():
+            return subject._link
         case Subscription():
-            return subject._conn
+            return cast("Client", subject._conn)
         case JetStreamContext():
-            return cast("Client", subject._nc)
+            return subject._nc
         case ObjectStore():
             return subject._js._nc
         case _:
