@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 SMOKE := build/smoke
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint fmt bench chaos build hooks changelog constraints clean
+.PHONY: help install demo test check lint fmt bench chaos failpoints build hooks changelog constraints clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: check ## Run every check and every test: the same as `make check`
 
 check: lint ## Read the code, then run every test (size limits among them) with the coverage gate
 	$(BIN)/pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+failpoints: install ## Play every failpoint in every recipe that reaches it
+	FAILPOINTS=all $(BIN)/pytest tests/failpoints $(PYTEST_ARGS)
 
 lint: install ## Read the code without running it: format, rules, types, floors, docstrings, contract
 	$(BIN)/ruff format --check .

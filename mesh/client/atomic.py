@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from collections.abc import Sequence
@@ -56,7 +57,8 @@ async def _commit(
     connection: Connection, names: Names, message: Message, batch_id: str, count: int
 ) -> None:
     inbox = connection.link.new_inbox()
-    subscription = await connection.link.subscribe(inbox, max_msgs=1)
+    with translated("opening an inbox for a batch"):
+        subscription = await connection.link.subscribe(inbox, max_msgs=1)
     block = _member(message, batch_id, count, is_last=True)
     connection.link.post(frames.publish(message.subject, inbox, block, message.body))
     try:
@@ -65,7 +67,9 @@ async def _commit(
     except BrokerError as error:
         raise EnqueueUnknownError(message.job_id, f"the batch's commit: {error}") from error
     finally:
-        await subscription.unsubscribe()
+        # The batch is stored or not, whatever becomes of the inbox.
+        with contextlib.suppress(BrokerError), translated("closing the inbox of a batch"):
+            await subscription.unsubscribe()
     answer: dict[str, Any] = json.loads(reply.data) if reply.data else {}
     if "error" in answer:
         raise from_api(answer["error"], names.jobs_stream)

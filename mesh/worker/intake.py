@@ -157,6 +157,9 @@ class Intake:
         terminal = await self._records.result(attempt.job_id)
         if terminal is None:
             return None
+        # A crash may have left its running record and its arguments: both go now.
+        attempt.has_record = True
+        self.read(attempt)
         return AlreadyEnded(terminal.error if terminal.state is State.FAILED else None)
 
     def _resume(

@@ -14,7 +14,11 @@ _POLL_S = 0.005
 
 
 async def until(
-    condition: Callable[[], bool | Awaitable[bool]], description: str, timeout_s: float = 10.0
+    condition: Callable[[], bool | Awaitable[bool]],
+    description: str,
+    timeout_s: float = 10.0,
+    *,
+    poll_s: float = _POLL_S,
 ) -> None:
     """Return as soon as the condition holds; it may be sync or async.
 
@@ -22,13 +26,14 @@ async def until(
         condition: What is asked again and again.
         description: What is waited for, as a sentence such as ``the queue drains``.
         timeout_s: When to give up and fail the test.
+        poll_s: How long to wait before it is asked again.
     """
     with anyio.move_on_after(timeout_s):
         while True:
             answer = condition()
             if await answer if inspect.isawaitable(answer) else answer:
                 return
-            await anyio.sleep(_POLL_S)
+            await anyio.sleep(poll_s)
     raise AssertionError(_gave_up(description, timeout_s))
 
 

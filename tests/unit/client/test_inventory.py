@@ -126,10 +126,10 @@ def test_a_lane_has_passed_what_is_settled(state: LaneState, end: int) -> None:
 def test_a_copy_with_a_body_is_chosen() -> None:
     """The ledger has bodies only if the settings say so."""
     bare = Facts(job_id="j", enqueued=entry(4, body=b""))
-    full = Facts(job_id="j", enqueued=entry(4), fired=entry(2))
+    full = Facts(job_id="j", enqueued=entry(4))
 
     assert bare.copy is None
-    assert full.copy == entry(2)
+    assert full.copy == entry(4)
 
 
 def test_every_kind_is_explained_and_counts_until_it_is_repaired() -> None:
