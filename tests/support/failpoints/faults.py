@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 import nats.errors
 from nats.aio.client import Client
@@ -109,28 +109,20 @@ PRIMITIVES = (
 )
 
 
-def link_of(subject: Any) -> Client | None:
-    """The connection that a primitive's object talks over."""
-    match subject:
-        case Client():
-            return subject
-        case Connection():
-            return subject.link
-        case Publisher():
-            return subject._link
-        case Subscription():
-            return cast("Client", subject._conn)
-        case JetStreamContext():
-            return subject._nc
-        case ObjectStore():
-            return subject._js._nc
-        case _:
-            return None
+_WAYS: dict[type, Callable[[Any], Any]] = {
+    Client: lambda client: client,
+    Connection: lambda connection: connection.link,
+    Publisher: lambda publisher: publisher._link,
+    Subscription: lambda subscription: subscription._conn,
+    JetStreamContext: lambda context: context._nc,
+    ObjectStore: lambda store: store._js._nc,
+}
+"""From each kind of object to the connection that it talks over."""
 
 
 def cut(subject: Any) -> None:
     """Drop the TCP connection without a word; the client notices and connects again."""
-    link = link_of(subject)
+    link = next(way(subject) for kind, way in _WAYS.items() if isinstance(subject, kind))
     writer = getattr(getattr(link, "_transport", None), "_io_writer", None)
     if writer is not None:
         writer.transport.abort()
