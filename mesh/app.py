@@ -249,8 +249,8 @@ class Mesh:
             TopologyConflictError: Something exists that cannot be changed in place.
             BrokerError: The server refused.
         """
-        client = await self.client()
-        return await client.provisioner.apply(sorted({*self.queues(), *queues}))
+        provisioner = (await self.client()).provisioner
+        return await provisioner.apply(sorted({*self.queues(), *queues}))
 
     async def fsck(self, **how: Unpack[FsckOptions]) -> FsckReport:
         """Compare ledger, queues and records; find jobs that are lost, stuck or doubled.

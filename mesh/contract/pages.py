@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from mesh.contract import headers, lifecycle
-from mesh.contract.table import TABLE, Kind, Row
+from mesh.contract.rows import Kind, Row
+from mesh.contract.table import TABLE
 
 _MADE = "made by `mesh contract write subjects`; do not edit"
 

@@ -46,8 +46,7 @@ class Publisher:
         deadline_s: When a publish that nobody confirms is called unknown.
         window: How many may be on their way before ``publish_many`` waits.
         full_wait_s: How long a publish may wait for room in its stream.
-        marked: A publish to a subject that starts like one of these bears ``Mesh-Repeat`` when
-            it is sent again.
+        marked: What the subjects start with whose publishes, sent again, bear ``Mesh-Repeat``.
 
     Attributes:
         most_bytes: How large a message the server accepts, headers included.
@@ -79,8 +78,7 @@ class Publisher:
         self._room = asyncio.Event()
         self._sweeper: asyncio.TimerHandle | None = None
         self._clock = asyncio.get_running_loop().time
-        self._is_away = False
-        self._connected_s = self._clock()
+        self._is_away, self._connected_s = False, self._clock()
         self.most_bytes = 0
         self.storage = StorageWatch(connection)
 

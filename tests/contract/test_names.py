@@ -18,8 +18,9 @@ from support.abnf import Grammar
 from mesh.contract import subjects
 from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import PRIORITIES, Priority
+from mesh.contract.rows import Row
 from mesh.contract.subjects import JobAddress, Names
-from mesh.contract.table import TABLE, Row
+from mesh.contract.table import TABLE
 from mesh.errors import InvalidNameError
 from mesh.identifiers import check_job_id, check_namespace, check_queue, new_job_id
 from mesh.settings.model import Settings
