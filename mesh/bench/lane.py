@@ -153,7 +153,11 @@ class MeasuredLane:
                 page.set()
 
         puller = Puller(
-            self._client.connection, self._results, name, read, lambda _missing, _status: None
+            self._client.connection,
+            self._results,
+            name,
+            on_delivery=read,
+            on_end=lambda _missing, _status: None,
         )
         await puller.start()
         try:

@@ -25,7 +25,8 @@ from mesh.errors import (
 from mesh.tasks.definition import Call
 from mesh.tasks.unique import Uniqueness
 from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
-from mesh.transport.publisher import NoAnswerError, Publisher
+from mesh.transport.publisher import Publisher
+from mesh.transport.receipts import NoAnswerError
 
 Encode = Callable[[Call[Any], str, UniqueClaim | None], Awaitable[Message]]
 """Makes a call into a message; its large arguments are stored first."""

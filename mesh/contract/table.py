@@ -187,7 +187,7 @@ TABLE: tuple[Row, ...] = (
     ),
     _filter("<ns>.control.cancel.*", "workers", "-", "cancel-filter", "Names.cancel_signals"),
     _filter(
-        "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.<NS>JOBS.*",
+        "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.<NS>_JOBS.*",
         "workers",
         "-",
         "elections-filter",

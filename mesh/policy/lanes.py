@@ -32,6 +32,7 @@ class Lane(Generic[T]):
         weight: Its share while other lanes have jobs waiting too.
         asked: Jobs asked of the server and not yet come.
         active_s: When it was last asked or sent a job.
+        heard_s: When the server was last heard of it, or it was asked with no request open.
         backlog: Jobs the server still held for this lane when it last sent one.
         line: Jobs that came and wait for a slot, with the time each came.
         turn: Where it stands in the order of starts; the lane with the lowest starts next.
@@ -44,6 +45,7 @@ class Lane(Generic[T]):
         "active_s",
         "asked",
         "backlog",
+        "heard_s",
         "line",
         "priority",
         "queue",
@@ -55,6 +57,7 @@ class Lane(Generic[T]):
     active_s: float
     asked: int
     backlog: int
+    heard_s: float
     line: deque[tuple[T, float]]
     priority: str
     queue: str
@@ -68,6 +71,7 @@ class Lane(Generic[T]):
         self.weight = weight
         self.asked = 0
         self.active_s = 0.0
+        self.heard_s = 0.0
         self.backlog = 0
         self.line = deque()
         self.turn = 0.0
@@ -76,6 +80,8 @@ class Lane(Generic[T]):
 
     def ask(self, batch: int, now: float, deadline: float) -> None:
         """Note that jobs were asked for; what has not come by the deadline never will."""
+        if not self.asked:  # Nothing can be on its way, so the silence before says nothing.
+            self.heard_s = now
         self.asked += batch
         self.active_s = now
         self._pulls.append((batch, deadline))

@@ -12,6 +12,7 @@ from mesh.transport.connection import Connection
 
 PULL_EXPIRES_S = 5.0
 
+_IDLE = 100
 _ACK_PREFIX = b"$JS.ACK."
 ACK = b"+ACK"
 NAK = b"-NAK"
@@ -74,6 +75,9 @@ class Puller:
         consumer: The durable consumer's name.
         on_delivery: Called with each delivery, from the read loop; must not block.
         on_end: Called when a request ends with so many jobs not sent, and its status code.
+        on_beat: Called when the server says that it is there and has nothing to send.
+        beat_s: How often it says so while a request is open, at most half as long as that is;
+            0: never.
     """
 
     def __init__(
@@ -81,8 +85,11 @@ class Puller:
         connection: Connection,
         stream: str,
         consumer: str,
+        *,
         on_delivery: Callable[[Delivery], None],
         on_end: Callable[[int, int], None],
+        on_beat: Callable[[], None] | None = None,
+        beat_s: float = 0.0,
     ) -> None:
         self.consumer = consumer
         self._link = connection.link
@@ -92,6 +99,9 @@ class Puller:
         self._inbox = self._link.new_inbox()
         self._on_delivery = on_delivery
         self._on_end = on_end
+        self._on_beat = on_beat
+        expires, beat = int(PULL_EXPIRES_S * 1e9), int(beat_s * 1e9)
+        self._terms = b'"expires":%d,"idle_heartbeat":%d' % (expires, beat)
         self._subscription: Subscription | None = None
 
     async def start(self) -> None:
@@ -100,7 +110,7 @@ class Puller:
 
     def ask(self, batch: int) -> None:
         """Ask for jobs; the request ends by itself after ``PULL_EXPIRES_S``."""
-        request = b'{"batch":%d,"expires":%d}' % (batch, int(PULL_EXPIRES_S * 1e9))
+        request = b'{"batch":%d,%b}' % (batch, self._terms)
         self._link.post(frames.publish(self._api, self._inbox, b"", request))
 
     async def restart(self) -> None:
@@ -125,6 +135,10 @@ class Puller:
 
     def _on_status(self, headers: bytes) -> None:
         status = frames.status_code(headers)
+        if status == _IDLE:
+            if self._on_beat is not None:
+                self._on_beat()
+            return
         missing = frames.read_headers(headers).get("Nats-Pending-Messages", "")
         self._on_end(int(missing) if missing.isdigit() else 0, status)
 

@@ -70,6 +70,9 @@ class Consumer:
             client.connection, client.publisher, self._names, lanes, self._on_doubt
         )
         self._loop = asyncio.get_running_loop()
+        # Far below the ack wait: whatever is older may be another worker's already.
+        self._silence_s = client.settings.worker.ack_wait_s / 2
+        self._beat_s = min(self._silence_s / 3, PULL_EXPIRES_S / 2)
         self._pullers: dict[int, Puller] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
@@ -95,8 +98,10 @@ class Consumer:
                     self._client.connection,
                     self._names.jobs_stream,
                     consumer_name(lane.queue, lane.priority),
-                    partial(self._on_delivery, feed, lane),
-                    partial(self._on_pull_end, lane),
+                    on_delivery=partial(self._on_delivery, feed, lane),
+                    on_end=partial(self._on_pull_end, lane),
+                    on_beat=partial(self._on_beat, lane),
+                    beat_s=self._beat_s,
                 )
                 await puller.start()
         self._client.connection.on_reconnect(self._on_reconnect)
@@ -188,11 +193,16 @@ class Consumer:
             self._link.post(frames.signal(delivery.reply, NAK))
             return
         now = self._loop.time()
+        if now - lane.heard_s > self._silence_s:
+            self._on_silence(lane)
+        lane.heard_s = now
         known = self.in_hand.get(job_id)
         if known is not None:
             lane.came(now)
             self._came_again(known, delivery)
             return
+        if lane.untrusted_until and not lane.is_past_doubt(delivery.sequence):
+            delivery.is_first = False
         self.in_hand[job_id] = attempt = Attempt(delivery, feed, lane, job_id, now)
         if len(self.in_hand) == 1:
             self._idle.clear()
@@ -202,6 +212,20 @@ class Consumer:
             lane.backlog = delivery.backlog
         if feed.arrived(lane, attempt, attempt.arrived_s):
             self._begin(attempt)
+
+    def _on_beat(self, lane: Lane[Attempt]) -> None:
+        now = self._loop.time()
+        if now - lane.heard_s > self._silence_s:
+            self._on_silence(lane)
+        lane.heard_s = now
+
+    def _on_silence(self, lane: Lane[Attempt]) -> None:
+        """Doubt what comes now: it may have lain on its way for longer than the ack wait.
+
+        The answer to the question that is asked now comes after it, over the same line.
+        """
+        log.warning("the server was not heard for a while", extra={"lane": repr(lane)})
+        self._trust.doubt()
 
     def _came_again(self, known: Attempt, delivery: Delivery) -> None:
         """Run a job once, though it was delivered while it is in hand."""
@@ -220,6 +244,8 @@ class Consumer:
     async def _live(self, attempt: Attempt) -> None:
         """Carry one attempt from its delivery to its settlement."""
         try:
+            if self._loop.time() - attempt.arrived_s > self._silence_s:
+                attempt.delivery.is_first = False  # The process was frozen meanwhile.
             if self._cancellations.was_heard(attempt.job_id):
                 attempt.stop("cancelled")
             intake = self._intake
@@ -251,10 +277,12 @@ class Consumer:
         self._pull_soon()
 
     def _on_doubt(self) -> None:
-        """Have every attempt without a record confirm its lease before it ends its job."""
+        """Have what is in hand ask the records: before it starts, or before it ends its job."""
         for attempt in self.in_hand.values():
             if not attempt.has_record:
                 attempt.confirmed_s = -math.inf
+            if not attempt.started_ms:
+                attempt.delivery.is_first = False
 
     def _on_reconnect(self) -> None:
         for feed in self._feeds:

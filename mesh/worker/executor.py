@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -46,6 +47,7 @@ class Executor:
         processes: ProcessPool,
         timekeeper: TimeKeeper,
         *,
+        lease_s: float,
         max_crashes: int,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -53,7 +55,9 @@ class Executor:
         self._threads = threads
         self._processes = processes
         self._timekeeper = timekeeper
+        self._lease_s = lease_s
         self._max_crashes = max_crashes
+        self._now = asyncio.get_running_loop().time
         self._chance = chance
 
     async def execute(self, attempt: Attempt) -> Outcome:
@@ -88,6 +92,9 @@ class Executor:
 
     def _start(self, attempt: Attempt) -> bool:
         attempt.started_ms = self._clock.now_ms()
+        if self._now() - attempt.confirmed_s > self._lease_s:
+            # It waited while nobody vouched for it: by now another worker may have started it.
+            attempt.stop("lost")
         self._timekeeper.begin(attempt)
         return not attempt.stop_reason
 

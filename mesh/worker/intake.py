@@ -94,10 +94,12 @@ class Intake:
         """
         delivery = attempt.delivery
         block = delivery.headers
-        if not delivery.is_first or _ATTEMPT in block or _SOURCE in block or _REPEAT in block:
-            return False
-        lane = attempt.lane
-        return not lane.untrusted_until or lane.is_past_doubt(delivery.sequence)
+        return (
+            delivery.is_first
+            and _ATTEMPT not in block
+            and _SOURCE not in block
+            and _REPEAT not in block
+        )
 
     def read(self, attempt: Attempt) -> Outcome | None:
         """Decode a delivery; None: it can run, or ``take`` must fetch its arguments."""

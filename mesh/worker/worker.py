@@ -184,6 +184,7 @@ class Worker:
             ThreadPool(worker.concurrency),
             processes,
             timekeeper,
+            lease_s=worker.ack_wait_s,
             max_crashes=worker.max_crashes,
         )
         feeds = self._feeds(processes.size)
