@@ -69,7 +69,7 @@ def test_every_command_that_connects_can_be_told_where(name: str) -> None:
     assert options(commands()[name]) >= {"--url", "--namespace", "--config", "--log-level"}
 
 
-@pytest.mark.parametrize("name", commands().keys() - {"completion", "demo"})
+@pytest.mark.parametrize("name", sorted(commands().keys() - {"completion", "demo"}))
 def test_every_command_that_prints_can_print_json(name: str) -> None:
     """--json and --output json are there; in enqueue, --json carries the arguments."""
     assert options(commands()[name]) >= {"--json", "--output"}
