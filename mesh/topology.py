@@ -17,6 +17,7 @@ from mesh.settings.model import Settings
 
 _NS = 1_000_000_000
 _DUPLICATE_WINDOW_S = 120
+_MOST_HISTORY = 64  # What a key-value bucket may have.
 _PROGRESS_AGE_S = 7 * 86400
 _DEAD_AGE_S = 90 * 86400
 
@@ -153,7 +154,13 @@ class Topology:
         )
 
     def _progress(self) -> StreamPlan:
-        return self._bucket(self.names.progress_bucket, max_age=_PROGRESS_AGE_S * _NS)
+        # Each record rolls the one before it up. A limit of one would do the same, but a server
+        # that is killed brings back whatever was replaced by a limit and removed thereafter.
+        return self._bucket(
+            self.names.progress_bucket,
+            max_age=_PROGRESS_AGE_S * _NS,
+            max_msgs_per_subject=_MOST_HISTORY,
+        )
 
     def _locks(self) -> StreamPlan:
         # No limit markers: an expired key must be as free as one that never was.
@@ -163,11 +170,13 @@ class Topology:
         return self._stream(
             kv_stream(bucket),
             [f"$KV.{bucket}.>"],
-            max_msgs_per_subject=1,
-            discard="new",
-            allow_rollup_hdrs=True,
-            allow_msg_ttl=True,
-            **more,
+            **{
+                "max_msgs_per_subject": 1,
+                "discard": "new",
+                "allow_rollup_hdrs": True,
+                "allow_msg_ttl": True,
+            }
+            | more,
         )
 
     def _objects(self, bucket: str, age_s: float) -> StreamPlan:

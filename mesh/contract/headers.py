@@ -16,6 +16,7 @@ TRACESTATE: Final = "tracestate"
 MESSAGE_ID: Final = "Nats-Msg-Id"
 EXPECTED_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_LAST_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
+ROLLUP: Final = "Nats-Rollup"
 TTL: Final = "Nats-TTL"
 ORIGIN: Final = "Nats-Subject"
 STORED_AT: Final = "Nats-Time-Stamp"
@@ -133,6 +134,13 @@ TABLE: tuple[HeaderRow, ...] = (
         "id while the first is pending, whatever its queue",
         "producer",
         "only the message id tells repeats, for two minutes",
+    ),
+    HeaderRow(
+        ROLLUP,
+        "running record",
+        "`sub`: it takes the place of the one before",
+        "worker",
+        "the records before it are kept as the key's history",
     ),
     HeaderRow(STATE, "result", "the job's final state", "worker", "read the record"),
     HeaderRow(

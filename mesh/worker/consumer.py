@@ -13,7 +13,7 @@ import anyio
 from mesh.client.client import Client
 from mesh.contract.subjects import consumer_name
 from mesh.errors import BrokerError
-from mesh.policy.lanes import Feed, Lane
+from mesh.policy.lanes import UNTRUSTED, Feed, Lane
 from mesh.transport import frames
 from mesh.transport.puller import NAK, PULL_EXPIRES_S, Delivery, Puller, nak_after
 from mesh.worker.attempt import Attempt
@@ -224,7 +224,8 @@ class Consumer:
 
         The answer to the question that is asked now comes after it, over the same line.
         """
-        log.warning("the server was not heard for a while", extra={"lane": repr(lane)})
+        if lane.untrusted_until != UNTRUSTED:  # Once for all lanes.
+            log.warning("the server was not heard for a while; asking the records")
         self._trust.doubt()
 
     def _came_again(self, known: Attempt, delivery: Delivery) -> None:

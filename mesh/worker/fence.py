@@ -45,7 +45,8 @@ class Fence:
         """
         key = record_id(attempt)
         while True:
-            block = frames.header_block([(headers.EXPECTED_LAST, str(attempt.revision))])
+            expected = (headers.EXPECTED_LAST, str(attempt.revision))
+            block = frames.header_block([expected, (headers.ROLLUP, "sub")])
             try:
                 receipt = await self._records.publisher.publish(
                     self._names.progress(key), block, body

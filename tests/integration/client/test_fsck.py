@@ -667,7 +667,7 @@ async def test_every_job_ends_whatever_was_deleted(mesh: RunningApp) -> None:
         after = await mesh.app.fsck(repair=True, settle=2.5)
         last = await mesh.app.fsck(settle=2.5)
 
-    assert {one.kind for one in mended.findings} >= {Kind.LOST, Kind.UNSERVED}
+    assert {one.kind for one in mended.findings} >= {Kind.LOST}
     assert mended.is_clean
     assert {one.kind for one in after.findings} <= {Kind.STALE_PROGRESS}
     assert last.is_clean, last.findings
