@@ -199,7 +199,9 @@ class Settlement:
             record = self._recorder.success(attempt, value)
         other = await self._endings.finish(attempt, State.SUCCEEDED, record)
         if other is not None:
-            if ref is not None:
+            if ref is not None and isinstance(other, AlreadyEnded):
+                # Another's record stands. Of one that was lost nobody knows: an earlier try may
+                # have been stored, and refer to this very object.
                 await self._client.payloads.remove(ref)
             await self._carry_out(attempt, other)
             return

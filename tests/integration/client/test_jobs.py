@@ -27,10 +27,8 @@ from mesh.errors import (
     BrokerError,
     ConnectError,
     NotProvisionedError,
-    ResultExpiredError,
     UnreadableRecordError,
 )
-from mesh.tasks.options import CallKeywords
 
 
 async def test_a_job_goes_through_its_states(mesh: RunningApp) -> None:
@@ -371,53 +369,6 @@ async def test_results_and_failures_pass_their_time_to_live(mesh: RunningApp) ->
         await until(is_gone, "the record's time to live is over")
         with pytest.raises(JobNotFoundError):
             await job.result(timeout=5)
-
-
-@pytest.mark.parametrize("ending", ["succeeds", "fails", "expires"])
-async def test_whoever_waits_for_a_record_that_has_passed_is_told_so(
-    mesh: RunningApp, ending: str
-) -> None:
-    """A waiter is not left waiting: nobody knows the job any more."""
-
-    @mesh.app.task(result_ttl=1, failure_ttl=1, retry=0)
-    async def work() -> None:
-        if ending == "fails":
-            message = "no"
-            raise ValueError(message)
-
-    async with mesh.worker():
-        keywords: CallKeywords = {"expires": 0} if ending == "expires" else {}
-        job = await work.options(**keywords).enqueue()
-        records = (await mesh.client()).records
-        await records.wait(job.id, 10, is_known=True)
-
-        async def is_gone() -> bool:
-            return await records.result(job.id) is None
-
-        await until(is_gone, "the record's time to live is over")
-        for waiter in (job, mesh.app.job(job.id)):
-            with pytest.raises(JobNotFoundError):
-                await waiter.result(timeout=5)
-
-
-async def test_a_record_that_is_gone_before_its_event_has_expired(mesh: RunningApp) -> None:
-    """As long as the ledger knows that the job ended, waiters are told that it did."""
-
-    @mesh.app.task
-    async def quick() -> int:
-        return 1
-
-    async with mesh.worker():
-        job = await quick.enqueue()
-        await job.result(timeout=10)
-        client = await mesh.client()
-        await client.connection.api(f"STREAM.PURGE.KV_{client.names.results_bucket}")
-
-        for waiter in (job, mesh.app.job(job.id)):
-            with pytest.raises(ResultExpiredError):
-                await waiter.result(timeout=5)
-        with pytest.raises(ResultExpiredError):
-            await job.status()
 
 
 async def test_blocking_twins_do_the_same_from_threads(mesh: RunningApp) -> None:
