@@ -15,8 +15,10 @@ from nats.aio.client import Client as NatsClient
 from mesh import Mesh
 from mesh.clock import SYSTEM_CLOCK
 from mesh.contract import records
+from mesh.contract.envelope import PayloadRef
 from mesh.contract.lifecycle import State
 from mesh.contract.subjects import kv_stream
+from mesh.errors import PayloadMissingError
 
 _PAGE = 1000
 _LIMIT_S = 10.0
@@ -35,8 +37,7 @@ async def left_over(app: Mesh) -> dict[str, list[str]]:
     names = (await app.client()).names
     places = {
         "jobs": (names.jobs_stream, ">"),
-        # What has fired stays there for a minute, under another subject.
-        "delayed": (names.delayed_stream, names.delayed("*")),
+        "delayed": (names.delayed_stream, ">"),
         "progress": (kv_stream(names.progress_bucket), ">"),
     }
     return {
@@ -77,14 +78,20 @@ async def _record(app: Mesh, proc: str, stored: Stored) -> Line:
     record = records.read_result(stored.body)
     value: dict[str, Any] = {"state": str(record.state), "worker": record.worker}
     if record.result_ref is not None:
-        client = await app.client()
-        result = msgspec.json.decode(await client.payloads.get(record.result_ref))
-        value["result"] = fingerprint(result)
+        value["result"] = await _large(app, record.result_ref)
     elif record.state is State.SUCCEEDED:
         value["result"] = fingerprint(msgspec.json.decode(record.result))
     if record.error is not None:
         value["error"] = f"{record.error.type}: {record.error.message}"
     return Line(stored.t, proc, "record", "ok", stored.job_id, record.attempt, value=value)
+
+
+async def _large(app: Mesh, ref: PayloadRef) -> Any:
+    try:
+        found = await (await app.client()).payloads.get(ref)
+    except PayloadMissingError as error:
+        return str(error)  # No run has returned that, so a rule is broken.
+    return fingerprint(msgspec.json.decode(found))
 
 
 async def _messages(connection: NatsClient, stream: str) -> AsyncIterator[Stored]:
