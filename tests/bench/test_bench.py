@@ -17,6 +17,8 @@ from mesh.bench.main import run
 from mesh.bench.processes import BenchError, Drainer, memory_mib
 from mesh.bench.report import Pace, Report, Round, WorkerFacts, percentile, summarise
 
+pytestmark = pytest.mark.alone
+
 JOBS = 200
 
 

@@ -16,6 +16,8 @@ from mesh.bench.processes import BenchError
 from mesh.bench.report import CrashReport
 from mesh.cli.main import run
 
+pytestmark = pytest.mark.alone
+
 QUICK = {"MESH_WORKER_ACK_WAIT": "1.5s", "MESH_WORKER_HEARTBEAT": "0.3s"}
 
 

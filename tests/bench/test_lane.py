@@ -12,6 +12,8 @@ from mesh.bench.lane import MeasuredLane
 from mesh.bench.processes import BenchError
 from mesh.client.task import Task
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def half(mesh: RunningApp) -> Task[[int], int]:

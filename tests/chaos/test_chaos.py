@@ -17,6 +17,7 @@ SEED = 5
 # While the server is frozen nats-py leaves a socket open for each attempt to reconnect.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. <function StreamWriter.__del__")
 @pytest.mark.chaos
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 async def test_no_job_is_lost_and_none_runs_amok(tmp_path: Path) -> None:
     """800 jobs and 4 faults break no rule; `make chaos` does more of the same."""

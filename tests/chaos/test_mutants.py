@@ -12,7 +12,7 @@ from chaos.history import read_history
 from chaos.run import Plan, carry_out
 from chaos.story import Story
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.chaos, pytest.mark.alone, pytest.mark.timeout(240)]
 
 MUTANTS = Path(__file__).parent / "mutants"
 

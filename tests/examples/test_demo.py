@@ -18,6 +18,8 @@ import pytest
 from mesh.demo.example import find_example
 from mesh.errors import AppNotFoundError
 
+pytestmark = pytest.mark.alone
+
 DEMO = (sys.executable, "-m", "mesh", "demo")
 LIMIT_S = 50
 

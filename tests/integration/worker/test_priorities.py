@@ -14,6 +14,8 @@ from support.waiting import until
 from mesh import Mesh
 from mesh.clock import SYSTEM_CLOCK
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.timeout(120)
 async def test_a_high_job_behind_100_000_low_ones_starts_at_once(mesh: RunningApp) -> None:

@@ -14,6 +14,8 @@ from support.waiting import until
 
 from mesh.worker.stalls import BLOCKED_AFTER_S, LOOK_EVERY_S, LoopWatch
 
+pytestmark = pytest.mark.alone
+
 SHORT = {"worker__ack_wait_s": 1.0, "worker__heartbeat_s": 0.3}
 
 
