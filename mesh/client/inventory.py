@@ -51,6 +51,11 @@ class Facts(Struct, frozen=True, kw_only=True):
         return self.queued if self.delayed is None else (*self.queued, self.delayed)
 
     @property
+    def everywhere(self) -> tuple[Entry, ...]:
+        """Its messages, with one that is on its way from the one stream to the other."""
+        return self.messages if self.fired is None else (*self.messages, self.fired)
+
+    @property
     def copy(self) -> Entry | None:
         """A copy of the whole job from which it can be published again."""
         return self.enqueued if self.enqueued is not None and self.enqueued.value else None
@@ -110,8 +115,8 @@ def kept(facts: Facts, lanes: Lanes) -> Entry | None:
 def _after_the_end(facts: Facts) -> Iterator[Finding]:
     result = facts.result
     job_id, state = facts.job_id, "" if result is None else result.state.value
-    if facts.messages:
-        places = tuple(entry.revision for entry in facts.messages)
+    if facts.everywhere:
+        places = tuple(entry.revision for entry in facts.everywhere)
         detail = f"it {_ended(state)}; {len(places)} message(s) left"
         yield Finding(kind=Kind.LEFTOVER, name=job_id, detail=detail, places=places)
     if facts.progress is not None:

@@ -223,6 +223,14 @@ class Records:
         """Remove the running record of a job that has ended."""
         await self._progress.remove(job_id)
 
+    async def forget_due(self, job_id: str) -> None:
+        """Remove what the delayed stream still has of a job that came from there and has ended.
+
+        The server removes it when the job stream has confirmed it, which takes a while, and not
+        at all if it was killed meanwhile.
+        """
+        await self._delayed.remove(self._names.due_anywhere(job_id))
+
     async def _find(self, job_id: str) -> JobStatus | None:
         record = await self.result(job_id)
         if record is not None:

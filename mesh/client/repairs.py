@@ -214,16 +214,16 @@ class Repairs:
 
     async def _clear(self, facts: Facts) -> bool:
         """Remove what is left of a job that has ended; the messages last."""
-        for entry in facts.messages if facts.letter is None else ():
+        for entry in facts.everywhere if facts.letter is None else ():
             ref = self._arguments(entry)
             if ref is not None:
                 await self._client.payloads.remove(ref)
-        return await self._remove(facts.messages)
+        return await self._remove(facts.everywhere)
 
     async def _remove(self, entries: tuple[Entry, ...] | list[Entry]) -> bool:
         for entry in entries:
-            is_delayed = entry.subject == self._names.delayed(entry.subject.split(".")[-1])
-            shelf = self._delayed if is_delayed else self._jobs
+            is_queued = entry.subject.startswith(self._names.lane("", "").split("..")[0])
+            shelf = self._jobs if is_queued else self._delayed
             await shelf.remove_at(entry.revision)
         return True
 

@@ -132,12 +132,14 @@ class Screening:
         return sorted(missing | set(unserved))
 
     async def _read_delayed(self) -> None:
-        subjects = self._names.delayed("*")
-        async for page in self._names_in(self._names.delayed_stream, subjects, "delayed jobs"):
-            ids = [_last_token(subject) for subject, _ in page]
-            for job_id in ids:
-                self._found.pending.add(job_id)
-            await self._suspect_ended(ids)
+        pending, held = self._found.pending, self._names.delayed("")
+        async for page in self._names_in(self._names.delayed_stream, ">", "delayed jobs"):
+            waiting = [_last_token(one) for one, _ in page if one.startswith(held)]
+            due = [_last_token(one) for one, _ in page if not one.startswith(held)]
+            # One that is due may lie in its queue already: that is no double.
+            for job_id in waiting + [one for one in due if one not in pending]:
+                pending.add(job_id)
+            await self._suspect_ended([*waiting, *due])
 
     async def _suspect_ended(self, job_ids: list[str]) -> None:
         """Suspect the jobs of some messages that have a terminal record."""

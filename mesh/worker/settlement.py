@@ -15,6 +15,7 @@ import anyio
 from msgspec import Raw
 
 from mesh.client.client import Client
+from mesh.contract import headers
 from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo
@@ -49,6 +50,7 @@ LONGEST_NAK_S = 5.0
 
 _TRY_AGAIN_S = 1.0
 _RECORD_ROOM = 8192
+_SOURCE = headers.SOURCE.encode()
 _RESULTS = {Retry: "retry", Crashed: "crash", Snoozed: "snooze"}
 
 
@@ -285,8 +287,11 @@ class Settlement:
     async def _dismiss(self, attempt: Attempt, *, keep_arguments: bool = False) -> None:
         """Clear up after a job that has its terminal record, then acknowledge."""
         await attempt.written()
+        key = record_id(attempt)
         if attempt.has_record:
-            await self._client.records.forget_progress(record_id(attempt))
+            await self._client.records.forget_progress(key)
+        if _SOURCE in attempt.delivery.headers and key == attempt.job_id:
+            await self._client.records.forget_due(key)
         envelope = getattr(attempt, "envelope", None)
         if envelope is not None and envelope.args_ref is not None and not keep_arguments:
             await self._client.payloads.remove(envelope.args_ref)

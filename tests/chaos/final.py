@@ -37,7 +37,8 @@ async def left_over(app: Mesh) -> dict[str, list[str]]:
     names = (await app.client()).names
     places = {
         "jobs": (names.jobs_stream, ">"),
-        "delayed": (names.delayed_stream, ">"),
+        "delayed": (names.delayed_stream, names.delayed("*")),
+        "due": (names.delayed_stream, names.due("*", "*", "*")),
         "progress": (kv_stream(names.progress_bucket), ">"),
     }
     return {

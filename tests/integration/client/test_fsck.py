@@ -684,3 +684,34 @@ async def end_of(job: Job[Any]) -> str:
     except JobFailedError as error:
         return "lost" if "JobLostError" in str(error) else "failed"
     return "done"
+
+
+async def test_what_is_left_of_a_job_that_was_due_is_removed(damaged: RunningApp) -> None:
+    """A server that is killed may keep for good what it had handed over."""
+    client, delayed = await shelf(damaged, "delayed_stream")
+    async with damaged.worker():
+        job = await damaged.app.send("double", [3], delay=0.1)
+        assert await job.result(20) == 6
+        await until(lambda: no_message(damaged), "it is acknowledged")
+    subject = client.names.due("default", "normal", job.id)
+    # Without the consumer nobody takes it away.
+    await client.connection.api(
+        f"CONSUMER.DELETE.{client.names.delayed_stream}.{client.names.due_consumer}"
+    )
+    await client.publisher.publish(subject, b"", b'{"task":"double","args":[3]}')
+
+    report = await check(damaged, repair=True)
+
+    assert (Kind.LEFTOVER, job.id) in found(report)
+    assert await delayed.last(subject) is None
+
+
+async def test_a_job_that_was_delayed_leaves_nothing_behind(damaged: RunningApp) -> None:
+    """Its message is removed with its end, not only when the server confirms its way."""
+    client, delayed = await shelf(damaged, "delayed_stream")
+    async with damaged.worker():
+        job = await damaged.app.send("double", [3], delay=0.1)
+        assert await job.result(20) == 6
+        await until(lambda: no_message(damaged), "it is acknowledged")
+
+        assert await delayed.last(client.names.due_anywhere(job.id)) is None
