@@ -200,8 +200,8 @@ async def dead_jobs(run: Run) -> None:
     await run.ended()
 
 
-_STOP = "worker.consumer:Consumer.drain/stop>puller:Puller.stop/unlisten before hang"
-_CLAIM = "worker.intake:Intake._claim/publish before hang"
+_STOP = "worker.consumer:Consumer.drain/stop#2>puller:Puller.stop/unlisten before hang"
+_CLAIM = "worker.fence:Fence.write/publish before hang"
 
 RECIPES = {
     recipe.name: recipe
