@@ -8,6 +8,7 @@ from support.waiting import until
 
 from mesh import State
 from mesh.client.client import Client
+from mesh.client.inventory import JOB_LOST
 from mesh.clock import SYSTEM_CLOCK
 from mesh.contract import headers, records
 from mesh.contract.envelope import Until
@@ -73,13 +74,19 @@ async def _strand(run: Run, client: Client) -> None:
 
 
 async def _lose(run: Run, client: Client) -> None:
-    """Take away a message, and leave a record whose job never had one."""
+    """Take away a message, and leave records whose jobs never had one."""
     job_id = await _send(run, "plain")
     await Shelf(client.connection, client.names.jobs_stream).remove(
         client.names.job_anywhere(job_id)
     )
     stuck = run.expect(f"{run.prefix}-stuck", State.FAILED, starts=0)
     await _write_progress(run, client, stuck)
+    lost = run.expect(f"{run.prefix}-lost", State.FAILED, starts=0)
+    error = ErrorInfo(JOB_LOST, "ended by a run that died before it wrote the letter")
+    record = ResultRecord(
+        RecordState.FAILED, "plain", run.prefix, "normal", error=error
+    )
+    assert await client.records.finish(lost, record)
 
 
 async def _leave_over(run: Run, client: Client) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import anyio.to_thread
-from support.failpoints.stage import Run
+from support.failpoints.stage import LIMIT_S, Run
 from support.waiting import until
 
 from mesh import State, Unique
@@ -38,9 +38,17 @@ async def exclusive(run: Run) -> None:
 
 async def cancelled_while_put_off(run: Run) -> None:
     """A job is cancelled between its failure and the record of its retry."""
+    client, written = await run.app.client(), list[bytes]()
     job = await run.send("again", 0.1, state=State.CANCELLED)
     await run.first_fired()
+    tap = client.connection.link.tap(
+        client.names.progress(job.id), lambda subject, *_: written.append(subject)
+    )
     await job.cancel()
+    await until(
+        lambda: bool(written) or run.starts > 1, "the worker has put the job off", LIMIT_S
+    )
+    client.connection.link.untap(tap)
 
 
 async def cancelled_while_stored(run: Run) -> None:
@@ -58,18 +66,13 @@ async def cancelled_while_failing(run: Run) -> None:
 
 
 async def consumer_deleted(run: Run) -> None:
-    """Somebody deletes the consumers of a lane and of the due jobs, while a job runs."""
+    """Somebody deletes the consumer of a lane while a job of it runs."""
     job = await run.send("slow", 0.8)
     await run.started(job.id)
     client = await run.app.client()
-    names = client.names
-    for place in (
-        f"{names.jobs_stream}.default-normal",
-        f"{names.delayed_stream}.{names.due_consumer}",
-    ):
-        await client.connection.api(f"CONSUMER.DELETE.{place}")
+    lane = f"{client.names.jobs_stream}.default-normal"
+    await client.connection.api(f"CONSUMER.DELETE.{lane}")
     await run.send("plain")
-    await run.send("plain", delay=0.3)
 
 
 async def deaf(run: Run) -> None:

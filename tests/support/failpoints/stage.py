@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import anyio
 from support.failpoints import programs
 from support.failpoints.arming import ARMED, FIRED, HANG_S, REACHED
-from support.failpoints.faults import Failpoint
+from support.failpoints.faults import Action, Failpoint
 from support.failpoints.nursery import TESTS, Nursery, Offspring
 from support.waiting import until
 
@@ -152,6 +152,11 @@ class Run:
     def has_fired(self) -> bool:
         """Whether every armed failpoint has acted."""
         return self._acted().issuperset(map(str, self._failpoints))
+
+    @property
+    def kills(self) -> bool:
+        """Whether an armed failpoint kills its process."""
+        return any(failpoint.action is Action.KILL for failpoint in self._failpoints)
 
     def _acted(self) -> set[str]:
         return set(self._fired.read_text().splitlines() if self._fired.exists() else ())

@@ -89,11 +89,14 @@ async def _findings(run: Run) -> AsyncIterator[str]:
 
     A value or a key that was stored for a job whose enqueueing or settling then died may be
     left in its bucket: no job is the worse for it, and no order of the two steps avoids it. It
-    must go with the first repair; nothing else may be found at all.
+    must go with the first repair. So must the running record that a worker wrote which had not
+    heard of a cancellation, and which was killed before it could look; that goes by its age,
+    too. Nothing else may be found at all.
     """
     report = await run.app.fsck(repair=True, settle=ACK_WAIT_S)
     for finding in report.findings:
-        if finding.kind not in _MAY_BE_LEFT:
+        is_stale = finding.kind is Kind.STALE_PROGRESS and run.kills
+        if finding.kind not in _MAY_BE_LEFT and not is_stale:
             yield f"fsck: {finding}"
     if report.findings:
         again = await run.app.fsck(repair=False, settle=ACK_WAIT_S)
