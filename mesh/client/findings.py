@@ -75,7 +75,10 @@ MEANING: dict[Kind, Meaning] = {
     Kind.STALE_PROGRESS: Meaning(
         "A job has ended, and its running record is still there.", "removes the record"
     ),
-    Kind.UNBURIED: Meaning("A job failed for good, and there never was a dead letter of it."),
+    Kind.UNBURIED: Meaning(
+        "A job failed for good, and there never was a dead letter of it.",
+        "writes the dead letter of a job that was lost; any other is only reported",
+    ),
     Kind.UNRECORDED: Meaning(
         "A job has a dead letter, and there never was a record of its end.",
         "writes the record from the dead letter",

@@ -12,8 +12,12 @@ from mesh.contract import headers
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ProgressRecord, ResultRecord
 from mesh.contract.subjects import Names, consumer_name
-from mesh.errors import InvalidNameError
+from mesh.errors import InvalidNameError, JobLostError
+from mesh.policy.retry import type_name
 from mesh.transport.buckets import Entry
+
+JOB_LOST = type_name(JobLostError)
+"""The error of a job that was ended because nothing of it was left to run."""
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -94,6 +98,11 @@ def passed(state: LaneState) -> int:
     return state.settled if state.running else max(state.settled, state.delivered)
 
 
+def is_lost(record: ResultRecord) -> bool:
+    """Whether a job was ended as lost, and has a queue whose dead letter says so."""
+    return record.error is not None and record.error.type == JOB_LOST and bool(record.queue)
+
+
 def judge(facts: Facts, lanes: Lanes, now_ms: int) -> list[Finding]:
     """Say what is wrong with a job; a job that is merely on its way may look wrong too."""
     return list(
@@ -124,7 +133,8 @@ def _after_the_end(facts: Facts) -> Iterator[Finding]:
         places = (facts.revision,)
         yield Finding(kind=Kind.STALE_PROGRESS, name=job_id, detail=detail, places=places)
     is_unburied = facts.letter is None and not facts.was_buried and not facts.messages
-    if state == State.FAILED and is_unburied and facts.enqueued is not None:
+    is_known = facts.enqueued is not None or (result is not None and is_lost(result))
+    if state == State.FAILED and is_unburied and is_known:
         yield Finding(kind=Kind.UNBURIED, name=job_id, detail=_error(result))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mesh.client.client import Client
 from mesh.client.findings import Finding, Kind
-from mesh.client.inventory import Facts, Lanes, kept
+from mesh.client.inventory import JOB_LOST, Facts, Lanes, is_lost, kept
 from mesh.client.lanes import read_time
 from mesh.client.letters import read_letter
 from mesh.clock import Clock
@@ -15,12 +15,11 @@ from mesh.contract.events import Event, EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import DeadLetter, ErrorInfo, ResultRecord
 from mesh.contract.subjects import JobAddress, kv_stream, object_meta, object_stream
-from mesh.errors import InvalidNameError, JobLostError, MalformedJobError
+from mesh.errors import InvalidNameError, MalformedJobError
 from mesh.transport import frames
 from mesh.transport.buckets import Entry, Shelf
 from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
 
-_ERROR = f"{JobLostError.__module__}.{JobLostError.__qualname__}"
 _SERVERS_OWN = "nats-"
 
 
@@ -65,6 +64,8 @@ class Repairs:
                 is_done = await self._forget_progress(facts)
             case Kind.UNRECORDED:
                 is_done = await self._record(facts)
+            case Kind.UNBURIED:
+                is_done = await self._bury_lost(facts)
             case _:
                 pass
         return is_done
@@ -113,7 +114,7 @@ class Repairs:
         if not task and facts.enqueued is not None:
             task = facts.enqueued.headers.get(headers.TASK, "")
         error = ErrorInfo(
-            _ERROR,
+            JOB_LOST,
             f"the message of job {job_id!r} vanished before the job ended, and no copy of it "
             "is kept; enqueue it again",
         )
@@ -133,17 +134,25 @@ class Repairs:
         if not await self._client.records.finish(job_id, record):
             return False  # It ended at this very moment.
         if address.queue:
-            await self._bury(address, record, error)
+            await self._bury(job_id, record, error)
         await self._forget_progress(facts)
         return True
 
-    async def _bury(self, address: JobAddress, record: ResultRecord, error: ErrorInfo) -> None:
+    async def _bury_lost(self, facts: Facts) -> bool:
+        """Write the dead letter of a job that was ended as lost by a run that died then."""
+        record = facts.result
+        if record is None or not is_lost(record) or record.error is None:
+            return False
+        await self._bury(facts.job_id, record, record.error)
+        return True
+
+    async def _bury(self, job_id: str, record: ResultRecord, error: ErrorInfo) -> None:
         """Keep a dead letter without a body: it can be replayed when arguments are given."""
         now_ms = record.finished_at_ms
         letter = DeadLetter(
-            address.job_id,
-            address.queue,
-            address.priority,
+            job_id,
+            record.queue,
+            record.priority,
             record.task,
             error,
             record.attempt,
@@ -157,21 +166,21 @@ class Repairs:
                 (headers.DEAD_LETTER, records.encode(letter).decode()),
             ]
         )
-        subject = self._names.dead(address.queue, address.job_id)
+        subject = self._names.dead(record.queue, job_id)
         await self._publish(subject, block, b"")
         event = Event(
             EventKind.DEAD,
-            address.job_id,
+            job_id,
             now_ms,
             record.task,
-            address.queue,
-            address.priority,
+            record.queue,
+            record.priority,
             record.attempt,
             "",
             f"{error.type}: {error.message}"[:500],
         )
         if self._client.settings.events.enabled:
-            subject = self._names.event(EventKind.DEAD, address.job_id)
+            subject = self._names.event(EventKind.DEAD, job_id)
             await self._publish(subject, b"", events.encode(event))
 
     async def _move(self, facts: Facts, lanes: Lanes) -> bool:

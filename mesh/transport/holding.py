@@ -43,7 +43,7 @@ class Hold:
         """Keep a publish that was refused, for the first time or again.
 
         Args:
-            item: Heldhe publish.
+            item: The publish.
             until_s: When it is to be given up.
             now: The time.
         """

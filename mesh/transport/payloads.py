@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nats.js.api import ObjectInfo
 from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
 
@@ -40,12 +41,22 @@ class Payloads:
         store = await self._store(ref.bucket)
         with translated(f"reading {ref.name} from bucket {ref.bucket}"):
             try:
+                await self._check_whole(ref, await store.get_info(ref.name))
                 found = await store.get(ref.name)
             except NotFoundError as error:
                 raise _missing(ref, "it is gone") from error
         if found.data is None or len(found.data) != ref.size:
             raise _missing(ref, f"{len(found.data or b''):,} bytes came back")
         return found.data
+
+    async def _check_whole(self, ref: PayloadRef, info: ObjectInfo) -> None:
+        """Refuse a value of which a part is gone: nats-py would wait for it for ever."""
+        chunks = object_chunks(ref.bucket, info.nuid or "")
+        operation = f"STREAM.INFO.{object_stream(ref.bucket)}"
+        answer = await self._connection.api(operation, {"subjects_filter": chunks})
+        there: dict[str, int] = answer["state"].get("subjects") or {}
+        if there.get(chunks, 0) < (info.chunks or 0):
+            raise _missing(ref, "a part of it is gone")
 
     async def remove(self, ref: PayloadRef) -> None:
         """Remove a value; one that is gone already is no fault.

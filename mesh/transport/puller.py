@@ -9,6 +9,7 @@ from nats.aio.subscription import Subscription
 
 from mesh.transport import frames
 from mesh.transport.connection import Connection
+from mesh.transport.faults import translated
 
 PULL_EXPIRES_S = 5.0
 
@@ -114,11 +115,17 @@ class Puller:
         self._link.post(frames.publish(self._api, self._inbox, b"", request))
 
     async def restart(self) -> None:
-        """Ask through a new inbox from now on; the old one is closed."""
-        old, self._inbox = self._subscription, self._link.new_inbox()
-        self._subscription = await self._link.listen(self._inbox, self._on_message)
-        if old is not None:
-            await self._link.unlisten(old)
+        """Ask through a new inbox from now on; the old one is closed.
+
+        Raises:
+            BrokerError: The connection does not let it; the old inbox is kept if need be.
+        """
+        inbox, old = self._link.new_inbox(), self._subscription
+        with translated(f"opening a new inbox for {self.consumer}"):
+            self._subscription = await self._link.listen(inbox, self._on_message)
+            self._inbox = inbox
+            if old is not None:
+                await self._link.unlisten(old)
 
     async def stop(self) -> None:
         """Close the inbox, which ends every open request; what is on its way is taken in."""

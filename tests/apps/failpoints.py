@@ -11,8 +11,10 @@ import anyio
 from support.failpoints.arming import ARMED, REACHED, Armed
 
 import mesh.worker.settlement
+import mesh.worker.watchdog
 from mesh import JobContext, Mesh, Retry
 from mesh.clock import SYSTEM_CLOCK
+from mesh.transport.puller import Puller
 
 if ARMED in os.environ or REACHED in os.environ:
     Armed().install()
@@ -21,6 +23,22 @@ if "MESH_TEST_LONGEST_NAK" in os.environ:
     # So that a retry of half a second takes the way through the delayed stream.
     assert mesh.worker.settlement.LONGEST_NAK_S > 0
     mesh.worker.settlement.LONGEST_NAK_S = float(os.environ["MESH_TEST_LONGEST_NAK"])
+
+if "MESH_TEST_WATCH_EVERY" in os.environ:
+    defaults = mesh.worker.watchdog.Watchdog.__init__.__kwdefaults__
+    defaults["routine_s"] = float(os.environ["MESH_TEST_WATCH_EVERY"])
+    assert mesh.worker.watchdog._AGAIN_S > 0
+    mesh.worker.watchdog._AGAIN_S = defaults["routine_s"]
+
+if "MESH_TEST_DEAF" in os.environ:
+    _ask = Puller.ask
+
+    def ask(self: Puller, batch: int) -> None:
+        """Lose every request, as a server that is out of order may, until it is left."""
+        if self._link.stats["reconnects"]:
+            _ask(self, batch)
+
+    Puller.ask = ask  # type: ignore[method-assign]
 
 app = Mesh()
 
@@ -39,6 +57,12 @@ async def plain(ctx: JobContext, text: str = "") -> int:
     """Do nothing, quickly."""
     note(ctx, "start")
     return len(text)
+
+
+@app.task(exclusive=True)
+async def alone(ctx: JobContext) -> int:
+    """Start only once its lease is claimed."""
+    return note(ctx, "start")
 
 
 @app.task

@@ -16,6 +16,7 @@ from mesh import Job, JobContext, Mesh, Retry, State
 from mesh.client import screening
 from mesh.client.client import Client
 from mesh.client.findings import Finding, FsckReport, Kind
+from mesh.client.inventory import JOB_LOST
 from mesh.clock import SYSTEM_CLOCK
 from mesh.contract import headers, records
 from mesh.contract.records import ErrorInfo, ProgressRecord, ResultRecord
@@ -436,6 +437,24 @@ async def test_a_failed_job_without_dead_letter_is_reported(damaged: RunningApp)
     assert found(report) == [(Kind.UNBURIED, job.id)]
     assert "ValueError: no" in report.findings[0].detail
     assert not report.is_clean
+
+
+async def test_a_lost_job_gets_the_letter_that_a_dead_run_owes_it(
+    damaged: RunningApp,
+) -> None:
+    """A run that ended a job as lost died before it wrote the dead letter."""
+    job = await damaged.app.send("double", [1])
+    client, jobs = await shelf(damaged, "jobs_stream")
+    await jobs.remove(client.names.job_anywhere(job.id))
+    error = ErrorInfo(JOB_LOST, "it vanished")
+    await write_result(
+        damaged, job.id, ResultRecord(State.FAILED, "double", "default", "normal", error=error)
+    )
+
+    await repaired(damaged, (Kind.UNBURIED, job.id))
+
+    letter = await damaged.app.dead_letters.get(job.id)
+    assert (letter.record.error, letter.record.queue) == (error, "default")
 
 
 async def test_a_dead_letter_that_was_dealt_with_is_no_finding(damaged: RunningApp) -> None:

@@ -20,39 +20,41 @@ from mesh.transport import frames
 Act = Callable[[Mesh, str], Awaitable[None]]
 
 LARGE = "x" * 5000
-_LIMIT_S = 15
+LIMIT_S = 15
 _MENDED = {"is_mended": True}
 
 
-def _task(app: Mesh, name: str) -> Task[..., Any]:
+def task_of(app: Mesh, name: str) -> Task[..., Any]:
     return Task(app.tasks.get(name), app)
 
 
 async def enqueue(app: Mesh, prefix: str) -> None:
     """Enqueue single jobs in every way, and wait for them."""
-    plain = _task(app, "plain")
+    plain = task_of(app, "plain")
     jobs = [
         await plain.enqueue("some"),
+        await plain.enqueue(LARGE),
         await plain.options(job_id=f"{prefix}-a").enqueue("some"),
         await app.send("plain", [LARGE], job_id=f"{prefix}-b"),
         await plain.options(job_id=f"{prefix}-c", delay=0.3).enqueue("some"),
     ]
     for job in jobs:
-        await job.result(timeout=_LIMIT_S)
+        await job.result(timeout=LIMIT_S)
 
 
 async def enqueue_many(app: Mesh, prefix: str) -> None:
     """Enqueue many jobs at once."""
-    plain = _task(app, "plain")
+    plain = task_of(app, "plain")
     texts = enumerate(["one", "two", LARGE])
     calls = [plain.options(job_id=f"{prefix}-m{n}").s(text) for n, text in texts]
-    for job in await app.enqueue_many(calls):
-        await job.result(timeout=_LIMIT_S)
+    nameless = [plain.s("one"), plain.s(LARGE)]
+    for job in [*await app.enqueue_many(calls), *await app.enqueue_many(nameless)]:
+        await job.result(timeout=LIMIT_S)
 
 
 async def enqueue_atomically(app: Mesh, prefix: str) -> None:
     """Enqueue a batch of which all or none is stored."""
-    plain = _task(app, "plain")
+    plain = task_of(app, "plain")
     texts = enumerate(["one", "two", LARGE])
     calls = [plain.options(job_id=f"{prefix}-t{n}").s(text) for n, text in texts]
     try:
@@ -61,7 +63,7 @@ async def enqueue_atomically(app: Mesh, prefix: str) -> None:
         if "was enqueued before" not in str(error):  # By the try before this one.
             raise
     for number in range(3):
-        await app.job(f"{prefix}-t{number}").result(timeout=_LIMIT_S)
+        await app.job(f"{prefix}-t{number}").result(timeout=LIMIT_S)
 
 
 async def follow(app: Mesh, prefix: str) -> None:
@@ -70,9 +72,9 @@ async def follow(app: Mesh, prefix: str) -> None:
     await job.status()
     async for status in app.job(job.id).watch():
         assert status.job_id == job.id
-    await job.result(timeout=_LIMIT_S)
+    await job.result(timeout=LIMIT_S)
     large = await app.send("large", job_id=f"{prefix}-l")
-    assert await large.result(timeout=_LIMIT_S) == LARGE
+    assert await large.result(timeout=LIMIT_S) == LARGE
     client = await app.client()
     client.records._results._has_replicas = True  # As it is where there are several servers.
     with contextlib.suppress(JobNotFoundError):
@@ -86,13 +88,13 @@ async def cancel(app: Mesh, prefix: str) -> None:
     delayed = await app.send("plain", job_id=f"{prefix}-d", delay="1h")
     await delayed.cancel()
     running = await app.send("hold", [20], job_id=f"{prefix}-r")
-    async with asyncio.timeout(_LIMIT_S):
+    async with asyncio.timeout(LIMIT_S):
         async for status in running.watch():
             if status.state == "running":
                 break
     await running.cancel()
     with contextlib.suppress(JobEndedError):
-        await running.result(timeout=_LIMIT_S)
+        await running.result(timeout=LIMIT_S)
 
 
 async def letters(app: Mesh, prefix: str) -> None:
@@ -121,7 +123,7 @@ async def replay(app: Mesh, prefix: str) -> None:
     anew = [letter async for letter in app.dead_letters.replay_all(task="fail", until="0.1s")]
     for job_id in [f"{prefix}-3-r1", f"{prefix}-5-r1", *(done.new_job_id for done in anew)]:
         with contextlib.suppress(JobEndedError):
-            await app.job(job_id).result(timeout=_LIMIT_S)
+            await app.job(job_id).result(timeout=LIMIT_S)
 
 
 async def bury(app: Mesh, prefix: str) -> None:

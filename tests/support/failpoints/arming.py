@@ -156,12 +156,13 @@ def _waiting(armed: Armed, primitive: Primitive, function: Any) -> Any:
 
 
 def _sending(armed: Armed, primitive: Primitive, function: Any) -> Any:
-    def wrapper(self: Any, *args: Any) -> Any:
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         hit = armed.action_at(primitive, sys._getframe().f_back)
         if hit is None:
-            return function(self, *args)
+            return function(self, *args, **kwargs)
         if primitive.error is not None:
-            return _post_with_answer(armed, hit, partial(function, self), self, args)
+            post = partial(function, self, **kwargs)
+            return _post_with_answer(armed, hit, post, self, args)
         if hit.phase is Phase.BEFORE:
             if hit.action is Action.RAISE:
                 return _lose(self, partial(function, self, *args))

@@ -95,6 +95,7 @@ PRIMITIVES = (
     Primitive(Link, "listen", nats.errors.TimeoutError),
     Primitive(Link, "unlisten", nats.errors.TimeoutError),
     Primitive(Client, "subscribe", nats.errors.TimeoutError),
+    Primitive(Client, "force_reconnect", None),
     Primitive(Client, "request", nats.errors.TimeoutError),
     Primitive(Link, "flush", nats.errors.TimeoutError),
     Primitive(Link, "post", None, sends=True),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from support.failpoints.faults import Action, Failpoint, applicable
 from support.failpoints.nursery import Nursery
 from support.failpoints.recipes import RECIPES, Recipe, play
 from support.failpoints.stage import Run, Stage
+
+from mesh.server.process import EmbeddedServer
 
 CHOICE = "FAILPOINTS"
 """The variable that chooses failpoints: ``all`` for each in every recipe, or part of a name."""
@@ -104,16 +107,31 @@ class Theatre:
     async def _try(self, stage: Stage, case: Case) -> list[str]:
         """Play one case; again if the failpoint was not reached, which chance may decide."""
         for recipe in [*case.recipes, *case.recipes][:_TRIES]:
-            run = self._run(stage, recipe, case.failpoint)
-            try:
-                found = await play(recipe, run)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
-                found = [str(fault) or type(fault).__name__ for fault in _single(error)]
+            async with self._right_stage(stage, recipe) as right:
+                run = self._run(right, recipe, case.failpoint)
+                try:
+                    found = await play(recipe, run)
+                except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+                    found = [str(fault) or type(fault).__name__ for fault in _single(error)]
             if found:
                 return [f"{fault} (log: {run.log})" for fault in found]
             if run.has_fired:
                 return []
         return ["the failpoint was never reached"]
+
+    @asynccontextmanager
+    async def _right_stage(self, stage: Stage, recipe: Recipe) -> AsyncIterator[Stage]:
+        """The stage that all share, or one with a server of its own."""
+        if not recipe.has_own_server:
+            yield stage
+            return
+        async with EmbeddedServer() as server:
+            own = Stage(
+                server.url, f"own-{next(self._numbers)}", self._nursery, self._folder, server
+            )
+            await own.open()
+            yield own
+            await own.app.close()
 
     def _run(self, stage: Stage, recipe: Recipe, failpoint: Failpoint | None) -> Run:
         armed = [Failpoint.read(text) for text in recipe.companions]

@@ -30,6 +30,7 @@ _PRELOADED = (
     "anyio.to_thread",
     "mesh.client.dead_letters",
     "mesh.client.queues",
+    "mesh.client.reconciler",
     "mesh.worker.process",
     "support.failpoints.arming",
     "support.failpoints.programs",

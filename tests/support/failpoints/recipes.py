@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
+from support.failpoints import races
 from support.failpoints.acts import LARGE
+from support.failpoints.damage import damage
 from support.failpoints.stage import LIMIT_S, Run
 from support.failpoints.verdict import faults_of
 
@@ -28,7 +31,8 @@ class Recipe(NamedTuple):
         act: The program in which the failpoint is armed; empty: it is armed in the worker.
         is_burst: The worker ends when its queues are empty.
         companions: Failpoints that are armed in any case, to bring the recipe about.
-        concurrency: How many jobs the worker runs at once.
+        environment: What else the worker's environment says.
+        has_own_server: It is played on a server of its own, which it may kill.
     """
 
     name: str
@@ -36,7 +40,8 @@ class Recipe(NamedTuple):
     act: str = ""
     is_burst: bool = False
     companions: tuple[str, ...] = ()
-    concurrency: int = 100
+    environment: Mapping[str, str] = MappingProxyType({})
+    has_own_server: bool = False
 
 
 async def plain(run: Run) -> None:
@@ -192,16 +197,25 @@ async def nothing(_run: Run) -> None:
 
 async def dead_jobs(run: Run) -> None:
     """Jobs fail in every way that a dead letter can look."""
-    await run.send("fail", state=State.FAILED)
-    await run.send("fail", LARGE, state=State.FAILED)
-    await run.send("mended", "a", state=State.FAILED)
-    await failing_large(run)
-    await run.send("mended", LARGE, state=State.FAILED)
+    sent = (("fail",), ("fail", LARGE), ("mended", "a"), (), ("mended", LARGE))
+    for number, what in enumerate(sent, start=1):
+        if what:
+            await run.send(*what, job_id=f"{run.prefix}-{number}", state=State.FAILED)
+        else:
+            await failing_large(run)
     await run.ended()
 
 
-_STOP = "worker.consumer:Consumer.drain/stop>puller:Puller.stop/unlisten before hang"
-_CLAIM = "worker.intake:Intake._claim/publish before hang"
+_STOP = "worker.consumer:Consumer.drain/stop#2>puller:Puller.stop/unlisten before hang"
+_CLAIM = "worker.fence:Fence.write/publish before hang"
+
+_PUT_OFF = _CLAIM
+_UNRENEWED = _CLAIM
+_STORED = "worker.settlement:Settlement._succeed/put>payloads:Payloads.put/put before hang"
+_FINISH = "worker.ending:Endings.finish/publish before hang"
+_START = "worker.consumer:Consumer.start/confirm before raise"
+_OPEN = "client.client:Client.open/confirm before raise"
+_WATCHFUL = {"MESH_TEST_WATCH_EVERY": "0.3"}
 
 RECIPES = {
     recipe.name: recipe
@@ -222,7 +236,7 @@ RECIPES = {
         Recipe("delayed", delayed),
         Recipe("cancelled", cancelled),
         Recipe("drain", drain),
-        Recipe("drain_full", drain_full, concurrency=1),
+        Recipe("drain_full", drain_full, environment={"MESH_WORKER_CONCURRENCY": "1"}),
         Recipe("drain_late", drain_late, companions=(_STOP,)),
         Recipe("burst", plain, is_burst=True),
         Recipe("killed_at_once", killed_at_once),
@@ -230,6 +244,16 @@ RECIPES = {
         Recipe("ended_elsewhere", ended_elsewhere),
         Recipe("twins", twins),
         Recipe("claimed_meanwhile", claimed_meanwhile, companions=(_CLAIM,)),
+        Recipe("unique", races.unique),
+        Recipe("exclusive", races.exclusive),
+        Recipe("unrenewed", slow, companions=(_UNRENEWED,)),
+        Recipe("put_off", races.cancelled_while_put_off, companions=(_PUT_OFF,)),
+        Recipe("stored", races.cancelled_while_stored, companions=(_STORED,)),
+        Recipe("failed", races.cancelled_while_failing, companions=(_FINISH,)),
+        Recipe("no_start", plain, companions=(_START,)),
+        Recipe("consumer_deleted", races.consumer_deleted, environment=_WATCHFUL),
+        Recipe("deaf", races.deaf, environment=_WATCHFUL | {"MESH_TEST_DEAF": "1"}),
+        Recipe("server_killed", races.server_killed, has_own_server=True),
         Recipe("follow", nothing, act="follow"),
         Recipe("enqueue", nothing, act="enqueue"),
         Recipe("enqueue_many", nothing, act="enqueue_many"),
@@ -241,6 +265,12 @@ RECIPES = {
         Recipe("operate", nothing, act="operate"),
         Recipe("control", nothing, act="control"),
         Recipe("set_up", nothing, act="set_up"),
+        Recipe("no_connection", nothing, act="enqueue", companions=(_OPEN,)),
+        Recipe("claim", nothing, act="claim"),
+        Recipe("claim_leftovers", nothing, act="claim_leftovers"),
+        Recipe("claim_many", nothing, act="claim_many"),
+        Recipe("check", damage, act="check"),
+        Recipe("silence", nothing, act="silence"),
     )
 }
 
@@ -248,7 +278,7 @@ RECIPES = {
 async def play(recipe: Recipe, run: Run) -> list[str]:
     """Play a recipe to its end, then say all that is wrong; nothing if all is well."""
     worker = run.worker(
-        armed=not recipe.act, is_burst=recipe.is_burst, concurrency=recipe.concurrency
+        armed=not recipe.act, is_burst=recipe.is_burst, environment=recipe.environment
     )
     async with asyncio.timeout(LIMIT_S + 20):
         if recipe.is_burst:

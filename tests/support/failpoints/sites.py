@@ -43,6 +43,17 @@ LOCAL = {
     "asyncio": "waits in this process",
     "wait": "waits for an event of this process",
     "lock": "waits for others in this process",
+    "limiter": "waits for others in this process",
+    "places": "waits for others in this process",
+    "patience.pause": "waits for a time to pass",
+    "attempt.written": "waits for the heartbeat's thread, whose own awaits are sites",
+    "_each": "waits for tasks whose own awaits are sites",
+    "_check_new": "waits for tasks whose own awaits are sites",
+    "admit_many": "waits for tasks whose own awaits are sites",
+    "at_once": "waits for tasks whose own awaits are sites",
+    "keeper.close": "waits for tasks whose own awaits are sites",
+    "_cancellations.close": "waits for a task whose own awaits are sites",
+    "_trust.stop": "waits for a task whose own awaits are sites",
     "lane.ask": "only remembers what is asked for",
     "client": "the loop's connection; it is opened once, at the site app:Mesh.client/open",
     "_client": "the same",
@@ -55,6 +66,7 @@ LOCAL = {
 """What an await may name without being a site - a module, or a function - and why."""
 
 UNREACHED = {
+    "client.reconciler:Reconciler._compare/_wait": "waits for a time to pass",
     "transport.buckets:Bucket.count/count": "only benchmarks and tests count a bucket",
     "transport.buckets:Shelf.count/api": "only benchmarks and tests count a bucket",
 }

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import anyio
 from support.failpoints import programs
 from support.failpoints.arming import ARMED, FIRED, HANG_S, REACHED
-from support.failpoints.faults import Failpoint
+from support.failpoints.faults import Action, Failpoint
 from support.failpoints.nursery import TESTS, Nursery, Offspring
 from support.waiting import until
 
 from mesh import Mesh, State
 from mesh.contract.subjects import kv_stream
 from mesh.errors import JobEndedError
+from mesh.server.process import EmbeddedServer
 
 ACK_WAIT_S = 1.5
 LIMIT_S = 40.0
@@ -34,7 +35,7 @@ _SETTINGS = {
     "MESH_WORKER_MAX_CRASHES": "6",
     "MESH_PUBLISH_DEADLINE": "2s",
     "MESH_LIMITS_PAYLOAD_INLINE_BYTES": "2000",
-    "MESH_STORAGE": "memory",
+    "MESH_EVENTS_BODIES": "true",
     "MESH_TEST_LONGEST_NAK": "0.4",
     "PYTHONPATH": str(TESTS),
     HANG_S: str(2 * ACK_WAIT_S),
@@ -44,18 +45,39 @@ _SETTINGS = {
 class Stage:
     """One namespace, in which runs follow each other.
 
+    Args:
+        url: Where the server is.
+        namespace: The namespace.
+        nursery: Forks workers and programs.
+        folder: Where they leave what they did.
+        server: The server, if it is this stage's own.
+
     Attributes:
         app: The test's own app.
     """
 
-    def __init__(self, url: str, namespace: str, nursery: Nursery, folder: Path) -> None:
+    def __init__(
+        self,
+        url: str,
+        namespace: str,
+        nursery: Nursery,
+        folder: Path,
+        server: EmbeddedServer | None = None,
+    ) -> None:
         self.nursery = nursery
         self.folder = folder
-        self.settings = _SETTINGS | {"MESH_URL": url, "MESH_NAMESPACE": namespace}
+        self.server = server
+        storage: Literal["file", "memory"] = "memory" if server is None else "file"
+        self.settings = _SETTINGS | {
+            "MESH_URL": url,
+            "MESH_NAMESPACE": namespace,
+            "MESH_STORAGE": storage,
+        }
         self.app = Mesh(
             url,
             namespace=namespace,
-            storage="memory",
+            storage=storage,
+            events={"bodies": True},
             limits={"payload_inline_bytes": 2000},
             publish={"deadline_s": 10.0},
             worker={"ack_wait_s": ACK_WAIT_S, "heartbeat_s": 0.3},
@@ -131,6 +153,11 @@ class Run:
         """Whether every armed failpoint has acted."""
         return self._acted().issuperset(map(str, self._failpoints))
 
+    @property
+    def kills(self) -> bool:
+        """Whether an armed failpoint kills its process."""
+        return any(failpoint.action is Action.KILL for failpoint in self._failpoints)
+
     def _acted(self) -> set[str]:
         return set(self._fired.read_text().splitlines() if self._fired.exists() else ())
 
@@ -144,8 +171,10 @@ class Run:
     ) -> Any:
         """Enqueue a job of this run; it should end in this state."""
         starts = more.pop("starts", 1)
-        job_id = self.expect(f"{self.prefix}-{len(self.expected) + 1}", state, starts=starts)
-        return await self.app.send(task, args, job_id=job_id, **more)
+        # Without an id of its own it goes the short way through the worker, as most jobs do.
+        job = await self.app.send(task, args, **more)
+        self.expect(job.id, state, starts=starts)
+        return job
 
     async def publish(self, body: bytes, *, state: State) -> str:
         """Publish a job as a foreign producer would; it should end in this state."""
@@ -170,11 +199,10 @@ class Run:
 
     @asynccontextmanager
     async def worker(
-        self, *, armed: bool, is_burst: bool = False, concurrency: int = 100
+        self, *, armed: bool, is_burst: bool = False, environment: Mapping[str, str]
     ) -> AsyncGenerator[None]:
         """Keep a worker running: what dies is started anew, as its supervisor would do."""
-        environment = self._armed if armed else self._plain
-        environment = environment | {"MESH_WORKER_CONCURRENCY": str(concurrency)}
+        environment = {**(self._armed if armed else self._plain), **environment}
         if is_burst:
             environment[programs.BURST] = "1"
         self._is_leaving = False

@@ -9,12 +9,15 @@ from typing import Any
 from support.failpoints.stage import ACK_WAIT_S, Run
 
 from mesh import State
+from mesh.client.findings import Kind
 from mesh.client.lanes import read_time
 from mesh.contract import records
 from mesh.contract.subjects import kv_stream, object_meta, object_stream
 
 _ONE_MORE = 1
 """How much oftener than without a fault a job may start."""
+
+_MAY_BE_LEFT = frozenset({Kind.STRAY_ARGUMENTS, Kind.STRAY_RESULT, Kind.STRAY_KEY})
 
 
 async def faults_of(run: Run, *, keeps_letters: bool) -> list[str]:
@@ -84,18 +87,18 @@ async def _has_payload(run: Run, job_id: str) -> bool:
 async def _findings(run: Run) -> AsyncIterator[str]:
     """What ``mesh fsck`` reports.
 
-    A value that was stored for a job whose enqueueing or settling then died may be left in its
-    bucket: no job is the worse for it, and no order of the two steps avoids it. It must go with
-    the first repair; nothing else may be found at all.
+    A value or a key that was stored for a job whose enqueueing or settling then died may be
+    left in its bucket: no job is the worse for it, and no order of the two steps avoids it. It
+    must go with the first repair. So must the running record that a worker wrote which had not
+    heard of a cancellation, and which was killed before it could look; that goes by its age,
+    too. Nothing else may be found at all.
     """
-    app: Any = run.app
-    if not hasattr(app, "fsck"):
-        return
-    report = await app.fsck(repair=True, settle=ACK_WAIT_S)
+    report = await run.app.fsck(repair=True, settle=ACK_WAIT_S)
     for finding in report.findings:
-        if finding.kind not in {"stray-arguments", "stray-result"}:
+        is_stale = finding.kind is Kind.STALE_PROGRESS and run.kills
+        if finding.kind not in _MAY_BE_LEFT and not is_stale:
             yield f"fsck: {finding}"
     if report.findings:
-        again = await app.fsck(repair=False, settle=ACK_WAIT_S)
+        again = await run.app.fsck(repair=False, settle=ACK_WAIT_S)
         for finding in again.findings:
             yield f"fsck finds after its repair: {finding}"
