@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import anyio
-from support.failpoints.faults import Action, Failpoint, applicable
+from support.failpoints.faults import Action, Failpoint, Phase, applicable
 from support.failpoints.nursery import Nursery
 from support.failpoints.recipes import RECIPES, Recipe, play
 from support.failpoints.stage import Run, Stage
@@ -19,6 +19,14 @@ from mesh.server.process import EmbeddedServer
 
 CHOICE = "FAILPOINTS"
 """The variable that chooses failpoints: ``all`` for each in every recipe, or part of a name."""
+
+_WHILE_READING = {
+    Action.KILL: Phase.BEFORE,
+    Action.RAISE: Phase.BEFORE,
+    Action.HANG: Phase.AFTER,  # What was read is old when it goes on.
+    Action.DISCONNECT: Phase.BEFORE,
+}
+"""When a failpoint acts where nothing is changed: the other moment differs by nothing."""
 
 _AT_ONCE = 24
 _TRIES = 3
@@ -31,12 +39,14 @@ class Reached(NamedTuple):
         recipe: The recipe's name.
         point: The point.
         primitive: What is called there.
+        changes: Whether that may change anything on the server.
         sites: Every site on the way to it.
     """
 
     recipe: str
     point: str
     primitive: str
+    changes: bool
     sites: frozenset[str]
 
 
@@ -83,8 +93,8 @@ class Theatre:
 
     def _read(self, recipe: str) -> Iterator[Reached]:
         for line in self._notes(recipe).read_text().splitlines():
-            primitive, point, *sites = line.split("\t")
-            yield Reached(recipe, point, primitive, frozenset(sites))
+            primitive, changes, point, *sites = line.split("\t")
+            yield Reached(recipe, point, primitive, bool(changes), frozenset(sites))
 
     def _notes(self, recipe: str) -> Path:
         return self._folder / f"{recipe}.reached"
@@ -155,14 +165,20 @@ def cases(reached: Iterable[Reached], action: Action) -> Iterator[Case]:
     """All cases of one action: each point in the first recipe that reaches it, or as chosen."""
     choice = os.environ.get(CHOICE, "")
     found: dict[tuple[str, str], list[Recipe]] = {}
-    for recipe, point, primitive, _ in reached:
+    changing: set[tuple[str, str]] = set()
+    for recipe, point, primitive, changes, _ in reached:
         recipes = found.setdefault((point, primitive), [])
         if RECIPES[recipe] not in recipes:
             recipes.append(RECIPES[recipe])
+        if changes:
+            changing.add((point, primitive))
     for (point, primitive), recipes in found.items():
         for phase, what in applicable(primitive):
             failpoint = Failpoint(point, phase, what)
-            if what is action and (choice == "all" or choice in str(failpoint)):
+            is_chosen = choice in str(failpoint) if choice else (
+                (point, primitive) in changing or phase is _WHILE_READING[what]
+            )
+            if what is action and (choice == "all" or is_chosen):
                 yield from _cases(recipes, failpoint, in_all=choice == "all")
 
 
