@@ -87,9 +87,7 @@ class Armed:
                 file.write(f"{armed}\n")
         return armed
 
-    def _note(
-        self, primitive: Primitive, point: str, path: list[Site], changes: bool
-    ) -> None:
+    def _note(self, primitive: Primitive, point: str, path: list[Site], changes: bool) -> None:
         what = f"{primitive.owner.__name__}.{primitive.name}"
         line = "\t".join((what, "changes"[: 7 * changes], point, *(s.name for s in path)))
         if self._reached is None or line in self._noted:

@@ -82,7 +82,9 @@ class Primitive(NamedTuple):
 
     def changes(self, args: tuple[Any, ...]) -> bool:
         """Whether a call of it changes anything on the server."""
-        asks = self.name in _ASKING and str(args[0]).removeprefix("$JS.API.").startswith(_READING)
+        asks = self.name in _ASKING and str(args[0]).removeprefix("$JS.API.").startswith(
+            _READING
+        )
         return not (self.reads or asks)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import anyio
+from support.failpoints.arming import CALLER
 from support.failpoints.faults import Action, Failpoint, Phase, applicable
 from support.failpoints.nursery import Nursery
 from support.failpoints.recipes import RECIPES, Recipe, play
@@ -18,15 +19,24 @@ from support.failpoints.stage import Run, Stage
 from mesh.server.process import EmbeddedServer
 
 CHOICE = "FAILPOINTS"
-"""The variable that chooses failpoints: ``all`` for each in every recipe, or part of a name."""
+"""The variable that chooses failpoints: ``ALL``, ``EACH``, or part of a name.
 
-_WHILE_READING = {
+Without it each place has its turn with each action, whoever calls it: both before and after
+where a kill changes what is stored, else at the more telling of the two moments.
+"""
+
+ALL = "all"
+"""Each failpoint, with each of its callers, in every recipe."""
+
+EACH = "each"
+"""Each failpoint, with each of its callers, in one recipe."""
+
+_TELLING = {
     Action.KILL: Phase.BEFORE,
-    Action.RAISE: Phase.BEFORE,
-    Action.HANG: Phase.AFTER,  # What was read is old when it goes on.
+    Action.RAISE: Phase.AFTER,  # It was done, and nobody knows.
+    Action.HANG: Phase.AFTER,  # What was read or promised is old when it goes on.
     Action.DISCONNECT: Phase.BEFORE,
 }
-"""When a failpoint acts where nothing is changed: the other moment differs by nothing."""
 
 _AT_ONCE = 24
 _TRIES = 3
@@ -162,24 +172,30 @@ def _single(error: Exception) -> Iterator[Exception]:
 
 
 def cases(reached: Iterable[Reached], action: Action) -> Iterator[Case]:
-    """All cases of one action: each point in the first recipe that reaches it, or as chosen."""
+    """All cases of one action, as chosen; what is not played in all is in the first recipe."""
     choice = os.environ.get(CHOICE, "")
     found: dict[tuple[str, str], list[Recipe]] = {}
-    changing: set[tuple[str, str]] = set()
+    changing: set[str] = set()
     for recipe, point, primitive, changes, _ in reached:
-        recipes = found.setdefault((point, primitive), [])
+        name = point if choice else point.partition(CALLER)[0]
+        recipes = found.setdefault((name, primitive), [])
         if RECIPES[recipe] not in recipes:
             recipes.append(RECIPES[recipe])
         if changes:
-            changing.add((point, primitive))
-    for (point, primitive), recipes in found.items():
+            changing.add(name)
+    for (name, primitive), recipes in found.items():
         for phase, what in applicable(primitive):
-            failpoint = Failpoint(point, phase, what)
-            is_chosen = choice in str(failpoint) if choice else (
-                (point, primitive) in changing or phase is _WHILE_READING[what]
+            failpoint = Failpoint(name, phase, what)
+            is_telling = (
+                phase is _TELLING[what]
+                or (_TELLING[what], what) not in applicable(primitive)
+                or (what is Action.KILL and name in changing)
             )
-            if what is action and (choice == "all" or is_chosen):
-                yield from _cases(recipes, failpoint, in_all=choice == "all")
+            is_chosen = choice in {ALL, EACH} or (
+                choice in str(failpoint) if choice else is_telling
+            )
+            if what is action and is_chosen:
+                yield from _cases(recipes, failpoint, in_all=choice == ALL)
 
 
 def _cases(recipes: list[Recipe], failpoint: Failpoint, *, in_all: bool) -> Iterator[Case]:
