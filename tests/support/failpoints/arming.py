@@ -1,7 +1,9 @@
 """Put a failpoint into every primitive of this process; arm one, and note all that are reached.
 
 A point is named after its call site: the innermost place outside ``mesh/transport`` from which
-a primitive was reached, and, after ``>``, the places within the transport on the way to it.
+a primitive was reached, and, after ``>``, the places within the transport on the way to it;
+after ``<`` stands who called that, for many a place is called by several. Armed without that,
+a point acts whoever calls it.
 Only the wrapped process pays for this; the product holds no hook.
 """
 
@@ -12,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterator
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -41,6 +44,9 @@ FIRED = "MESH_TEST_FAILPOINT_FIRED"
 HANG_S = "MESH_TEST_FAILPOINT_HANG"
 """The variable that says for how many seconds a failpoint hangs."""
 
+CALLER = "<"
+"""What stands between a point's place and who called it."""
+
 _ON_ITS_WAY_S = 0.05
 _wrappers: set[CodeType] = set()
 
@@ -63,14 +69,17 @@ class Armed:
             make = _sending if primitive.sends else _waiting
             setattr(primitive.owner, primitive.name, make(self, primitive, function))
 
-    def action_at(self, primitive: Primitive, frame: FrameType | None) -> Failpoint | None:
+    def action_at(
+        self, primitive: Primitive, frame: FrameType | None, args: tuple[Any, ...]
+    ) -> Failpoint | None:
         """Note the point at which a primitive is called; return what is armed there, once."""
         path = _path(frame)
         if not path:
             return None
         point = _point(path)
-        self._note(primitive, point, path)
-        armed = self._armed.pop(point, None)
+        self._note(primitive, point, path, primitive.changes(args))
+        name = point if point in self._armed else point.partition(CALLER)[0]
+        armed = self._armed.pop(name, None)
         if armed is not None and self._fired is not None:
             if self._fired.exists() and str(armed) in self._fired.read_text().splitlines():
                 return None
@@ -78,10 +87,9 @@ class Armed:
                 file.write(f"{armed}\n")
         return armed
 
-    def _note(self, primitive: Primitive, point: str, path: list[Site]) -> None:
-        line = "\t".join(
-            (f"{primitive.owner.__name__}.{primitive.name}", point, *(s.name for s in path))
-        )
+    def _note(self, primitive: Primitive, point: str, path: list[Site], changes: bool) -> None:
+        what = f"{primitive.owner.__name__}.{primitive.name}"
+        line = "\t".join((what, "changes"[: 7 * changes], point, *(s.name for s in path)))
         if self._reached is None or line in self._noted:
             return
         self._noted.add(line)
@@ -125,17 +133,15 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _point(path: list[Site]) -> str:
-    inner: list[str] = []
-    for site in path:
-        if not site.path.startswith("transport/"):
-            return ">".join((site.name, *reversed(inner)))
-        inner.append(site.name.removeprefix("transport."))
-    return ">".join(reversed(inner))
+    within = list(takewhile(lambda site: site.path.startswith("transport/"), path))
+    outside = [site.name for site in path[len(within) : len(within) + 2]]
+    way = [site.name.removeprefix("transport.") for site in reversed(within)]
+    return CALLER.join((">".join((*outside[:1], *way)), *outside[1:]))
 
 
 def _waiting(armed: Armed, primitive: Primitive, function: Any) -> Any:
     async def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        hit = armed.action_at(primitive, sys._getframe().f_back)
+        hit = armed.action_at(primitive, sys._getframe().f_back, args)
         if hit is None:
             return await function(self, *args, **kwargs)
         if hit.phase is Phase.BEFORE:
@@ -157,7 +163,7 @@ def _waiting(armed: Armed, primitive: Primitive, function: Any) -> Any:
 
 def _sending(armed: Armed, primitive: Primitive, function: Any) -> Any:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        hit = armed.action_at(primitive, sys._getframe().f_back)
+        hit = armed.action_at(primitive, sys._getframe().f_back, args)
         if hit is None:
             return function(self, *args, **kwargs)
         if primitive.error is not None:

@@ -83,9 +83,7 @@ async def _lose(run: Run, client: Client) -> None:
     await _write_progress(run, client, stuck)
     lost = run.expect(f"{run.prefix}-lost", State.FAILED, starts=0)
     error = ErrorInfo(JOB_LOST, "ended by a run that died before it wrote the letter")
-    record = ResultRecord(
-        RecordState.FAILED, "plain", run.prefix, "normal", error=error
-    )
+    record = ResultRecord(RecordState.FAILED, "plain", run.prefix, "normal", error=error)
     assert await client.records.finish(lost, record)
 
 

@@ -58,6 +58,11 @@ class Failpoint(NamedTuple):
         return f"{self.point} {self.phase} {self.action}"
 
 
+_ASKING = ("api", "request")
+_READING = ("INFO", "STREAM.INFO", "STREAM.NAMES", "STREAM.MSG.GET", "CONSUMER.INFO")
+_READING += ("CONSUMER.NAMES", "CONSUMER.LIST")
+
+
 class Primitive(NamedTuple):
     """A function through which everything reaches the server.
 
@@ -66,12 +71,21 @@ class Primitive(NamedTuple):
         name: Its name there.
         error: Makes what it may raise; None: it raises nothing.
         sends: It sends without waiting: an error means that the bytes were lost.
+        reads: It changes nothing on the server.
     """
 
     owner: type
     name: str
     error: Callable[[], Exception] | None
     sends: bool = False
+    reads: bool = False
+
+    def changes(self, args: tuple[Any, ...]) -> bool:
+        """Whether a call of it changes anything on the server."""
+        asks = self.name in _ASKING and str(args[0]).removeprefix("$JS.API.").startswith(
+            _READING
+        )
+        return not (self.reads or asks)
 
 
 def _no_answer() -> NoAnswerError:
@@ -85,28 +99,28 @@ def _in_vain() -> BrokerError:
 PRIMITIVES = (
     Primitive(Connection, "open", lambda: ConnectError("failpoint: no NATS server answered")),
     Primitive(Connection, "api", _in_vain),
-    Primitive(Connection, "flush", _in_vain),
+    Primitive(Connection, "flush", _in_vain, reads=True),
     Primitive(Connection, "close", None),
     Primitive(Publisher, "publish", _no_answer),
-    Primitive(Publisher, "ask", _no_answer),
+    Primitive(Publisher, "ask", _no_answer, reads=True),
     Primitive(Publisher, "publish_many", _no_answer),
-    Primitive(Publisher, "settle", None),
+    Primitive(Publisher, "settle", None, reads=True),
     Primitive(Publisher, "post", _no_answer, sends=True),
     Primitive(Link, "listen", nats.errors.TimeoutError),
     Primitive(Link, "unlisten", nats.errors.TimeoutError),
     Primitive(Client, "subscribe", nats.errors.TimeoutError),
     Primitive(Client, "force_reconnect", None),
     Primitive(Client, "request", nats.errors.TimeoutError),
-    Primitive(Link, "flush", nats.errors.TimeoutError),
+    Primitive(Link, "flush", nats.errors.TimeoutError, reads=True),
     Primitive(Link, "post", None, sends=True),
     Primitive(Link, "tap", None, sends=True),
     Primitive(Link, "untap", None, sends=True),
-    Primitive(Subscription, "next_msg", nats.errors.TimeoutError),
+    Primitive(Subscription, "next_msg", nats.errors.TimeoutError, reads=True),
     Primitive(Subscription, "unsubscribe", nats.errors.ConnectionClosedError),
-    Primitive(JetStreamContext, "object_store", nats.errors.TimeoutError),
+    Primitive(JetStreamContext, "object_store", nats.errors.TimeoutError, reads=True),
     Primitive(ObjectStore, "put", nats.errors.TimeoutError),
-    Primitive(ObjectStore, "get", nats.errors.TimeoutError),
-    Primitive(ObjectStore, "get_info", nats.errors.TimeoutError),
+    Primitive(ObjectStore, "get", nats.errors.TimeoutError, reads=True),
+    Primitive(ObjectStore, "get_info", nats.errors.TimeoutError, reads=True),
 )
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import anyio
-from support.failpoints.faults import Action, Failpoint, applicable
+from support.failpoints.arming import CALLER
+from support.failpoints.faults import Action, Failpoint, Phase, applicable
 from support.failpoints.nursery import Nursery
 from support.failpoints.recipes import RECIPES, Recipe, play
 from support.failpoints.stage import Run, Stage
@@ -18,7 +19,24 @@ from support.failpoints.stage import Run, Stage
 from mesh.server.process import EmbeddedServer
 
 CHOICE = "FAILPOINTS"
-"""The variable that chooses failpoints: ``all`` for each in every recipe, or part of a name."""
+"""The variable that chooses failpoints: ``ALL``, ``EACH``, or part of a name.
+
+Without it each place has its turn with each action, whoever calls it: both before and after
+where a kill changes what is stored, else at the more telling of the two moments.
+"""
+
+ALL = "all"
+"""Each failpoint, with each of its callers, in every recipe."""
+
+EACH = "each"
+"""Each failpoint, with each of its callers, in one recipe."""
+
+_TELLING = {
+    Action.KILL: Phase.BEFORE,
+    Action.RAISE: Phase.AFTER,  # It was done, and nobody knows.
+    Action.HANG: Phase.AFTER,  # What was read or promised is old when it goes on.
+    Action.DISCONNECT: Phase.BEFORE,
+}
 
 _AT_ONCE = 24
 _TRIES = 3
@@ -31,12 +49,14 @@ class Reached(NamedTuple):
         recipe: The recipe's name.
         point: The point.
         primitive: What is called there.
+        changes: Whether that may change anything on the server.
         sites: Every site on the way to it.
     """
 
     recipe: str
     point: str
     primitive: str
+    changes: bool
     sites: frozenset[str]
 
 
@@ -83,8 +103,8 @@ class Theatre:
 
     def _read(self, recipe: str) -> Iterator[Reached]:
         for line in self._notes(recipe).read_text().splitlines():
-            primitive, point, *sites = line.split("\t")
-            yield Reached(recipe, point, primitive, frozenset(sites))
+            primitive, changes, point, *sites = line.split("\t")
+            yield Reached(recipe, point, primitive, bool(changes), frozenset(sites))
 
     def _notes(self, recipe: str) -> Path:
         return self._folder / f"{recipe}.reached"
@@ -152,18 +172,30 @@ def _single(error: Exception) -> Iterator[Exception]:
 
 
 def cases(reached: Iterable[Reached], action: Action) -> Iterator[Case]:
-    """All cases of one action: each point in the first recipe that reaches it, or as chosen."""
+    """All cases of one action, as chosen; what is not played in all is in the first recipe."""
     choice = os.environ.get(CHOICE, "")
     found: dict[tuple[str, str], list[Recipe]] = {}
-    for recipe, point, primitive, _ in reached:
-        recipes = found.setdefault((point, primitive), [])
+    changing: set[str] = set()
+    for recipe, point, primitive, changes, _ in reached:
+        name = point if choice else point.partition(CALLER)[0]
+        recipes = found.setdefault((name, primitive), [])
         if RECIPES[recipe] not in recipes:
             recipes.append(RECIPES[recipe])
-    for (point, primitive), recipes in found.items():
+        if changes:
+            changing.add(name)
+    for (name, primitive), recipes in found.items():
         for phase, what in applicable(primitive):
-            failpoint = Failpoint(point, phase, what)
-            if what is action and (choice == "all" or choice in str(failpoint)):
-                yield from _cases(recipes, failpoint, in_all=choice == "all")
+            failpoint = Failpoint(name, phase, what)
+            is_telling = (
+                phase is _TELLING[what]
+                or (_TELLING[what], what) not in applicable(primitive)
+                or (what is Action.KILL and name in changing)
+            )
+            is_chosen = choice in {ALL, EACH} or (
+                choice in str(failpoint) if choice else is_telling
+            )
+            if what is action and is_chosen:
+                yield from _cases(recipes, failpoint, in_all=choice == ALL)
 
 
 def _cases(recipes: list[Recipe], failpoint: Failpoint, *, in_all: bool) -> Iterator[Case]:

@@ -207,10 +207,10 @@ async def dead_jobs(run: Run) -> None:
 
 
 _STOP = "worker.consumer:Consumer.drain/stop#2>puller:Puller.stop/unlisten before hang"
-_CLAIM = "worker.fence:Fence.write/publish before hang"
-
-_PUT_OFF = _CLAIM
-_UNRENEWED = _CLAIM
+_WRITE = "worker.fence:Fence.write/publish"
+_CLAIM = f"{_WRITE}<worker.intake:Intake._claim/write before hang"
+_PUT_OFF = f"{_WRITE}<worker.settlement:Settlement._write_progress/write before hang"
+_UNRENEWED = f"{_WRITE}<worker.lease:LeaseKeeper._write/write before hang"
 _STORED = "worker.settlement:Settlement._succeed/put>payloads:Payloads.put/put before hang"
 _FINISH = "worker.ending:Endings.finish/publish before hang"
 _START = "worker.consumer:Consumer.start/confirm before raise"
