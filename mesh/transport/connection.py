@@ -23,6 +23,8 @@ from mesh.transport.reconnecting import Reconnector
 log = logging.getLogger("mesh.transport")
 
 OLDEST_SERVER = (2, 15)
+_JETSTREAM_TRIES = 8
+_JETSTREAM_WAIT_S = 0.25
 _CONNECT_AGAIN_S = 0.25
 _MOST_PINGS_OWED = 2
 _BUFFER_BYTES = 64 * 1024 * 1024
@@ -177,14 +179,18 @@ class Connection:
                 f"{needed} or newer"
             )
             raise ServerUnfitError(msg)
-        try:
-            with translated("asking for JetStream"):
-                reply = await self.link.request("$JS.API.INFO", b"", timeout=3)
-        except BrokerError as error:
-            raise _without_jetstream(self._settings.url) from error
-        answer: dict[str, Any] = json.loads(reply.data)
-        if "error" in answer:
-            raise _without_jetstream(self._settings.url) from from_api(answer["error"], "INFO")
+        fault: BrokerError | None = None
+        with anyio.move_on_after(self._settings.connect_timeout_s):
+            for _ in range(_JETSTREAM_TRIES):
+                try:
+                    await self.api("INFO")
+                except BrokerError as error:
+                    # A server that was started just now may not have it yet, or be gone again.
+                    fault = error
+                    await anyio.sleep(_JETSTREAM_WAIT_S)
+                else:
+                    return
+        raise _without_jetstream(self._settings.url) from fault
 
     def _options(self) -> dict[str, Any]:
         settings = self._settings
