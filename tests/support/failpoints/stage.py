@@ -264,7 +264,6 @@ class Run:
             (progress, ">"),
         )
         for stream, subject in places:
-
             spared = self.may_be_stale if stream == progress else set[str]()
 
             async def is_empty(
