@@ -26,6 +26,7 @@ if "MESH_TEST_LONGEST_NAK" in os.environ:
 
 if "MESH_TEST_WATCH_EVERY" in os.environ:
     defaults = mesh.worker.watchdog.Watchdog.__init__.__kwdefaults__
+    assert defaults is not None
     defaults["routine_s"] = float(os.environ["MESH_TEST_WATCH_EVERY"])
     assert mesh.worker.watchdog._AGAIN_S > 0
     mesh.worker.watchdog._AGAIN_S = defaults["routine_s"]

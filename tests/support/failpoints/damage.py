@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from support.failpoints.acts import LARGE
 from support.failpoints.stage import LIMIT_S, Run
 from support.waiting import until
@@ -43,7 +45,7 @@ async def damage(run: Run) -> None:
     await client.connection.link.request(nowhere, b"{}", timeout=10)
 
 
-async def _send(run: Run, task: str, *args: object, **more: object) -> str:
+async def _send(run: Run, task: str, *args: Any, **more: Any) -> str:
     more.setdefault("state", State.CANCELLED)  # In the end the queue is purged.
     return str((await run.send(task, *args, queue=run.prefix, **more)).id)
 
@@ -60,7 +62,11 @@ async def _strand(run: Run, client: Client) -> None:
     await api(create, stream | {"config": spoilt})
     taken: list[bytes] = []
     inbox = link.new_inbox()
-    tap = link.tap(inbox, lambda subject, *_: taken.append(subject))
+
+    def take(subject: bytes, _reply: bytes, _data: bytes, _block: bytes) -> None:
+        taken.append(subject)
+
+    tap = link.tap(inbox, take)
     pull = f"$JS.API.CONSUMER.MSG.NEXT.{place}"
     link.post(frames.publish(pull, inbox, b"", b'{"batch":1}'))
     await until(lambda: bool(taken), "the message is given out", LIMIT_S)

@@ -59,8 +59,15 @@ class Failpoint(NamedTuple):
 
 
 _ASKING = ("api", "request")
-_READING = ("INFO", "STREAM.INFO", "STREAM.NAMES", "STREAM.MSG.GET", "CONSUMER.INFO")
-_READING += ("CONSUMER.NAMES", "CONSUMER.LIST")
+_READING = (
+    "INFO",
+    "STREAM.INFO",
+    "STREAM.NAMES",
+    "STREAM.MSG.GET",
+    "CONSUMER.INFO",
+    "CONSUMER.NAMES",
+    "CONSUMER.LIST",
+)
 
 
 class Primitive(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -140,7 +140,7 @@ class Theatre:
         return ["the failpoint was never reached"]
 
     @asynccontextmanager
-    async def _right_stage(self, stage: Stage, recipe: Recipe) -> AsyncIterator[Stage]:
+    async def _right_stage(self, stage: Stage, recipe: Recipe) -> AsyncGenerator[Stage]:
         """The stage that all share, or one with a server of its own."""
         if not recipe.has_own_server:
             yield stage

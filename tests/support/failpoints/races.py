@@ -41,9 +41,11 @@ async def cancelled_while_put_off(run: Run) -> None:
     client, written = await run.app.client(), list[bytes]()
     job = await run.send("again", 0.1, state=State.CANCELLED)
     await run.first_fired()
-    tap = client.connection.link.tap(
-        client.names.progress(job.id), lambda subject, *_: written.append(subject)
-    )
+
+    def note(subject: bytes, _reply: bytes, _data: bytes, _block: bytes) -> None:
+        written.append(subject)
+
+    tap = client.connection.link.tap(client.names.progress(job.id), note)
     await job.cancel()
     await until(
         lambda: bool(written) or run.starts > 1, "the worker has put the job off", LIMIT_S

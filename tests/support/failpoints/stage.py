@@ -154,9 +154,11 @@ class Run:
         return self._acted().issuperset(map(str, self._failpoints))
 
     @property
-    def kills(self) -> bool:
-        """Whether an armed failpoint kills its process."""
-        return any(failpoint.action is Action.KILL for failpoint in self._failpoints)
+    def may_be_stale(self) -> set[str]:
+        """The jobs whose running record may be left: cancelled as their worker was killed."""
+        if all(failpoint.action is not Action.KILL for failpoint in self._failpoints):
+            return set()
+        return {one for one, end in self.expected.items() if State.CANCELLED in end.states}
 
     def _acted(self) -> set[str]:
         return set(self._fired.read_text().splitlines() if self._fired.exists() else ())
@@ -255,15 +257,20 @@ class Run:
     async def settled(self) -> None:
         """Wait until no job is left in any stream."""
         names = (await self.app.client()).names
+        progress = kv_stream(names.progress_bucket)
         places = (
             (names.jobs_stream, ">"),
             (names.delayed_stream, names.delayed("*")),  # The fired copies end by themselves.
-            (kv_stream(names.progress_bucket), ">"),
+            (progress, ">"),
         )
         for stream, subject in places:
+            spared = self.may_be_stale if stream == progress else set[str]()
 
-            async def is_empty(stream: str = stream, subject: str = subject) -> bool:
-                return not await self.stage.subjects(stream, subject)
+            async def is_empty(
+                stream: str = stream, subject: str = subject, spared: set[str] = spared
+            ) -> bool:
+                left = await self.stage.subjects(stream, subject)
+                return {name.rpartition(".")[2] for name in left} <= spared
 
             await until(is_empty, f"{stream} is empty", LIMIT_S, poll_s=0.1)
 

@@ -95,7 +95,7 @@ async def _findings(run: Run) -> AsyncIterator[str]:
     """
     report = await run.app.fsck(repair=True, settle=ACK_WAIT_S)
     for finding in report.findings:
-        is_stale = finding.kind is Kind.STALE_PROGRESS and run.kills
+        is_stale = finding.kind is Kind.STALE_PROGRESS and finding.name in run.may_be_stale
         if finding.kind not in _MAY_BE_LEFT and not is_stale:
             yield f"fsck: {finding}"
     if report.findings:
