@@ -17,7 +17,7 @@ from support.failpoints.sites import LOCAL, NOT_WALKED, ROOT, UNREACHED, every_s
 
 from mesh.server.process import EmbeddedServer
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(600)]
 
 
 class Show(NamedTuple):
