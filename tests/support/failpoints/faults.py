@@ -21,7 +21,8 @@ from nats.js.object_store import ObjectStore
 from mesh.errors import BrokerError, ConnectError
 from mesh.transport.connection import Connection
 from mesh.transport.link import Link
-from mesh.transport.publisher import NoAnswerError, Publisher
+from mesh.transport.publisher import Publisher
+from mesh.transport.receipts import NoAnswerError
 
 
 class Phase(StrEnum):

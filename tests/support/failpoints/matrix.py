@@ -115,14 +115,19 @@ class Theatre:
             stage = Stage(
                 self._url, f"stage-{next(self._numbers)}", self._nursery, self._folder
             )
-            await stage.open()
-            is_clean = True
-            while waiting and is_clean:
-                case = waiting.pop()
-                found = await self._try(stage, case)
-                faults += [f"{case}: {fault}" for fault in found]
-                is_clean = not found and not await stage.has_letters()
-            await stage.app.close()
+            try:
+                await self._fill(stage, waiting, faults)
+            finally:
+                await stage.app.close()
+
+    async def _fill(self, stage: Stage, waiting: list[Case], faults: list[str]) -> None:
+        await stage.open()
+        is_clean = True
+        while waiting and is_clean:
+            case = waiting.pop()
+            found = await self._try(stage, case)
+            faults += [f"{case}: {fault}" for fault in found]
+            is_clean = not found and not await stage.has_letters()
 
     async def _try(self, stage: Stage, case: Case) -> list[str]:
         """Play one case; again if the failpoint was not reached, which chance may decide."""
@@ -149,9 +154,11 @@ class Theatre:
             own = Stage(
                 server.url, f"own-{next(self._numbers)}", self._nursery, self._folder, server
             )
-            await own.open()
-            yield own
-            await own.app.close()
+            try:
+                await own.open()
+                yield own
+            finally:
+                await own.app.close()
 
     def _run(self, stage: Stage, recipe: Recipe, failpoint: Failpoint | None) -> Run:
         armed = [Failpoint.read(text) for text in recipe.companions]
