@@ -36,6 +36,9 @@ from mesh.transport.buckets import Shelf
 from mesh.worker.loading import load_app
 from mesh.worker.worker import Worker
 
+# An error that is raised in another thread never gets through while each line is traced.
+pytestmark = pytest.mark.untraced
+
 REFERENCE = f"{APPS / 'limited.py'}:app"
 DEFAULTS = {
     "worker.ack_wait_s": 10.0,

@@ -14,6 +14,9 @@ from support.waiting import until, until_sync
 from mesh.errors import SoftTimeoutError
 from mesh.worker.interrupts import AlarmInterrupt, Interruptible, ThreadInterrupt
 
+# An error that is raised in another thread never gets through while each line is traced.
+pytestmark = pytest.mark.untraced
+
 
 async def test_a_coroutine_is_told_where_it_waits_and_goes_on() -> None:
     """Once for each time; no cancellation is left over, and its value is returned."""
