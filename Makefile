@@ -36,7 +36,7 @@ demo: install ## Show mesh at work: a server, a worker and some jobs
 test: check ## Run every check and every test: the same as `make check`
 
 check: lint ## Read the code, then run every test (size limits among them) with the coverage gate
-	$(BIN)/pytest -m "not alone and not untraced" -n 2 --cov --cov-report= $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not alone and not untraced" -n 2 --cov --cov-report= --cov-fail-under=0 $(PYTEST_ARGS)
 	$(BIN)/pytest -m untraced $(PYTEST_ARGS)
 	$(BIN)/pytest -m alone --cov --cov-append --cov-report=term $(PYTEST_ARGS)
 
