@@ -57,7 +57,7 @@ AIMS: Mapping[str, Aim] = {
         ),
     ),
     "a worker is killed while its network is slow": Aim(
-        {"ack_before_record": "no_job_is_lost", "retry_acked_first": "no_job_is_lost"},
+        {"retry_acked_first": "no_job_is_lost"},
         {"instant": 1, "flaky_late": 1},
         (
             Fault(0.5, FaultKind.SLOW, "w0", 3.0),
@@ -65,7 +65,7 @@ AIMS: Mapping[str, Aim] = {
         ),
     ),
     "a worker is cut off for longer than its lease": Aim(
-        {"record_replaced": "no_job_ends_twice", "claim_unfenced": "runs_are_explained"},
+        {"claim_unfenced": "runs_are_explained"},
         {"short": 5, "long_flaky": 1},
         (Fault(1.2, FaultKind.CUT, "w0", 2.6),),
         jobs=150,
