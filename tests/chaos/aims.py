@@ -56,14 +56,6 @@ AIMS: Mapping[str, Aim] = {
             Fault(2.5, FaultKind.STOP_WORKER, "w1", 0.2),
         ),
     ),
-    "a worker is killed while its network is slow": Aim(
-        {"retry_acked_first": "no_job_is_lost"},
-        {"instant": 1, "flaky_late": 1},
-        (
-            Fault(0.5, FaultKind.SLOW, "w0", 3.0),
-            Fault(2.5, FaultKind.KILL_WORKER, "w0", 0.5),
-        ),
-    ),
     "a worker is cut off for longer than its lease": Aim(
         {"claim_unfenced": "runs_are_explained"},
         {"short": 5, "long_flaky": 1},
