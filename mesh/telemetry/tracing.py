@@ -241,10 +241,11 @@ class WorkerSpans(_Spans):
                 self._failed(opened.span, error.type, error.message)
         opened.span.end()
 
-    def settle(self, opened: Trace, queue: str) -> Trace:
+    def settle(self, opened: Trace, queue: str, outcome: str) -> Trace:
         """Open the span of the settlement, below that of the attempt."""
         about = {
             **opened.about,
+            "mesh.job.outcome": outcome,
             "messaging.operation.name": "settle",
             "messaging.operation.type": "settle",
         }

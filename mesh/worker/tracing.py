@@ -86,7 +86,8 @@ class TracedSettlement:
     def settle(self, attempt: Attempt, outcome: Outcome) -> None:
         """Carry out an outcome; returns at once."""
         if attempt.trace is not None:  # One that could not be read was never run.
-            attempt.trace = self._spans.settle(attempt.trace, attempt.lane.queue)
+            queue, how = attempt.lane.queue, _NAMES[type(outcome)]
+            attempt.trace = self._spans.settle(attempt.trace, queue, how)
         self._settlement.settle(attempt, outcome)
 
 
