@@ -175,7 +175,7 @@ class JsonLines(logging.Formatter):
         values |= {n: redactor.value(n, v) for n, v in _fields(record).items()}
         if record.exc_info:
             values["traceback"] = redactor.text(self.formatException(record.exc_info))
-        return msgspec.json.encode(values, enc_hook=str).decode()
+        return _on_one_line(msgspec.json.encode(values, enc_hook=str).decode())
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
