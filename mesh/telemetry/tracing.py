@@ -219,6 +219,9 @@ class WorkerSpans(_Spans):
             start_time=job.arrived_ns,
         )
         receive.end()
+        if not receive.get_span_context().trace_flags.sampled:
+            # What is below would be dropped as well; its context still goes on.
+            return Trace(receive, set_span_in_context(receive, context), about, links)
         if not self._is_parent:
             context = set_span_in_context(receive, context)
         about = self._about("process", job.queue, job.task, job.job_id) | about
@@ -228,7 +231,7 @@ class WorkerSpans(_Spans):
         return Trace(span, set_span_in_context(span, context), about, links)
 
     def end(self, opened: Trace, outcome: str, error: ErrorInfo | None = None) -> None:
-        """Close the span that is open.
+        """Close the span of the attempt.
 
         Args:
             opened: The attempt's trace.
@@ -239,10 +242,12 @@ class WorkerSpans(_Spans):
             opened.span.set_attribute("mesh.job.outcome", outcome)
             if error is not None:
                 self._failed(opened.span, error.type, error.message)
-        opened.span.end()
+            opened.span.end()
 
     def settle(self, opened: Trace, queue: str, outcome: str) -> Trace:
         """Open the span of the settlement, below that of the attempt."""
+        if not opened.span.get_span_context().trace_flags.sampled:
+            return opened
         about = {
             **opened.about,
             "mesh.job.outcome": outcome,

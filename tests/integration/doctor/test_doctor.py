@@ -142,12 +142,12 @@ async def test_a_consumer_that_was_deleted_is_found(mesh: RunningApp) -> None:
 async def test_a_queue_that_nobody_ever_served_is_found(mesh: RunningApp) -> None:
     """A slip in a queue's name leaves its jobs waiting for ever."""
     await mesh.app.setup()
-    await mesh.app.send("add", [1, 2], queue="mial")
+    await mesh.app.send("add", [1, 2], queue="qeue")
 
     found = await find(mesh.app)
 
-    assert found["no-lane"].name == "mial"
-    assert "purge mial" in found["no-lane"].remedy
+    assert found["no-lane"].name == "qeue"
+    assert "purge qeue" in found["no-lane"].remedy
 
 
 async def test_a_queue_without_workers_is_found(mesh: RunningApp) -> None:
