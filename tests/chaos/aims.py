@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from chaos.load import Order, plan_load
 from chaos.run import Plan
-from chaos.schedule import Fault, FaultKind
+from chaos.schedule import LEASE_S, Fault, FaultKind
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -62,6 +62,23 @@ AIMS: Mapping[str, Aim] = {
         (Fault(1.2, FaultKind.CUT, "w0", 2.6),),
         jobs=150,
         seconds=1.3,
+    ),
+    "workers are killed just before they store what is to come": Aim(
+        {"ack_before_record": "no_job_is_lost", "retry_acked_first": "no_job_is_lost"},
+        {"short": 3, "flaky_late": 1},
+        (
+            Fault(0.5, FaultKind.KILL_WORKER, "w0", 0.5, "$KV.chaos-results."),
+            Fault(0.5, FaultKind.KILL_WORKER, "w1", 0.5, "chaos.delayed."),
+        ),
+        jobs=40,
+        seconds=2.0,
+    ),
+    "a worker is frozen just before it stores a result": Aim(
+        {"record_replaced": "no_job_ends_twice"},
+        {"short": 1},
+        (Fault(0.5, FaultKind.FREEZE_WORKER, "w0", 3 * LEASE_S, "$KV.chaos-results."),),
+        jobs=40,
+        seconds=2.0,
     ),
     "acknowledgements are lost": Aim(
         {
