@@ -17,7 +17,7 @@ from support.waiting import until_sync
 from mesh import Mesh
 from mesh.cli.main import run
 
-LIMIT_S = 20.0
+LIMIT_S = 40.0
 
 
 class Program:
