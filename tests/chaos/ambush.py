@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mesh.clock import SYSTEM_CLOCK
-from mesh.transport.publisher import Done, Publisher
+from mesh.transport.publisher import Publisher
+from mesh.transport.waiting import Done
 
 
 class Ambush:

@@ -17,7 +17,6 @@ from support.waiting import until
 from mesh.clock import SYSTEM_CLOCK
 from mesh.server.process import EmbeddedServer
 
-
 _AMBUSH_S = 30.0
 
 

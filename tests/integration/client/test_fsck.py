@@ -691,7 +691,7 @@ async def test_every_job_ends_whatever_was_deleted(mesh: RunningApp) -> None:
     assert mended.is_clean
     assert {one.kind for one in after.findings} <= {Kind.STALE_PROGRESS}
     assert last.is_clean, last.findings
-    # One that had failed once before it vanished has a running record: it is stuck, and as gone.
+    # One that had failed before it vanished has a running record: it is stuck, and as gone.
     gone = {one.name for one in mended.findings if one.kind in {Kind.LOST, Kind.STUCK}}
     for job, end in zip(jobs, ends, strict=True):
         assert end == ("lost" if job.id in gone else "done")
