@@ -76,7 +76,8 @@ AIMS: Mapping[str, Aim] = {
     "a worker is frozen just before it stores a result": Aim(
         {"record_replaced": "no_job_ends_twice"},
         {"short": 1},
-        (Fault(0.5, FaultKind.FREEZE_WORKER, "w0", 3 * LEASE_S, "$KV.chaos-results."),),
+        # Until its pulls have expired the server may hand its jobs over to it again.
+        (Fault(0.5, FaultKind.FREEZE_WORKER, "w0", 4.5 * LEASE_S, "$KV.chaos-results."),),
         jobs=40,
         seconds=2.0,
     ),

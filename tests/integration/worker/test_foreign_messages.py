@@ -294,7 +294,7 @@ async def test_five_hundred_bad_messages_do_not_keep_a_hundred_good_ones_from_su
         await works_on(mesh)
 
         for number in range(GOOD):
-            assert await mesh.app.job(f"good-{number}").result(timeout=1) == number
+            assert await mesh.app.job(f"good-{number}").result(timeout=30) == number
         for number, (body, headers) in enumerate(bad):
             await check_bad(mesh, f"bad-{number}", body, headers)
 
