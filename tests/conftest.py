@@ -19,8 +19,8 @@ from mesh.server.process import EmbeddedServer
 
 _numbers = itertools.count(1)
 
-# How long an example takes says how busy the machine is. The rest stays as hypothesis has it for
-# this place: with CI set it plays the same examples each time.
+# How long an example takes says how busy the machine is. The rest stays as hypothesis has it
+# for this place: with CI set it plays the same examples each time.
 settings.register_profile(
     "mesh", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

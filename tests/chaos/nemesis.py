@@ -97,6 +97,8 @@ class Nemesis:
             await self._strike_worker(fault.kind, self._places[fault.target])
         else:
             _strike_network(fault.kind, self._proxies[fault.target])
+            if fault.before:  # It stopped itself, and was to be caught there, not kept there.
+                self._places[fault.target].signal(signal.SIGCONT)
         await anyio.sleep(fault.lasts_s)
 
     async def _strike_server(self, kind: FaultKind) -> None:
