@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from mesh.client.messages import delayed_block, due_at, due_headers, due_pair
+from mesh.client.messages import delayed_block, due_at, due_headers
 from mesh.client.records import Records, due_of
 from mesh.client.status import JobStatus
 from mesh.clock import Clock
@@ -189,21 +189,10 @@ class Delays:
         pairs += [
             (headers.MESSAGE_ID, f"{job_id}:moved:{entry.revision}:{due_ms}"),
             (headers.EXPECTED_LAST, str(entry.revision)),
+            *due_headers(target, due_ms),
         ]
-        if due_ms > self._clock.now_ms() + headers.LEAD_MS:
-            subject = entry.subject
-            pairs += due_headers(target, due_ms)
-        else:
-            # Stored where it would fire to, and taken out of where it was, in one step.
-            subject = target
-            pairs += [
-                (headers.EXPECTED_LAST_SUBJECT, entry.subject),
-                (headers.SCHEDULER, entry.subject),
-                (headers.SCHEDULE_NEXT, headers.PURGE),
-                due_pair(due_ms),
-            ]
         try:
-            await self._publisher.publish(subject, frames.header_block(pairs), body)
+            await self._publisher.publish(entry.subject, frames.header_block(pairs), body)
         except ApiError as fault:
             if fault.err_code != WRONG_LAST_SEQUENCE:
                 raise
