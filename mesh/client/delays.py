@@ -30,7 +30,7 @@ from mesh.transport.publisher import Publisher
 
 _SERVERS_OWN = "nats-"
 _ON_ITS_WAY_MS = 500
-"""So long before the server lets go of it a job is not moved any more: it might have done so."""
+"""So long before the server lets go of it a job is not moved any more."""
 
 
 class JobNotDelayedError(MeshError):
