@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {
     "README.md": "a.png at 300 px",
     "docs/start/tasks-and-jobs.md": "order 7 confirmed",
+    "docs/how-to/delay-jobs.md": "waits no more: True\nAda was reminded\n",
     "docs/how-to/unique-jobs.md": "False True order 9 charged\nTrue\n",
     "docs/how-to/limit-time.md": "crawled some: True",
     "docs/how-to/cancel-jobs.md": "cancelled: True\ncancelled\n",

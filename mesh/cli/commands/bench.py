@@ -24,7 +24,7 @@ def bench(*, output: Output, jobs: int, rounds: int, **flags: bool) -> None:
 
     from mesh.bench import crash, delayed, main
 
-    chosen = [flag for flag, is_set in flags.items() if is_set]
+    chosen = [flag for flag, is_set in sorted(flags.items()) if is_set]
     if len(chosen) > 1:
         msg = f"give one of {', '.join(f'--{flag}' for flag in chosen)}"
         raise click.UsageError(msg)
