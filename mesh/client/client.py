@@ -13,6 +13,7 @@ from mesh.client.admission import Admission, Enqueued, may_be_there
 from mesh.client.atomic import publish_atomically
 from mesh.client.batches import Batches
 from mesh.client.claims import Claims
+from mesh.client.delays import Delays
 from mesh.client.keys import UniqueKeys
 from mesh.client.messages import Message, MessageMaker, TracingMaker, choose_id, pack_arguments
 from mesh.client.records import Records
@@ -52,6 +53,7 @@ class Client:
         payloads: The object buckets.
         records: The stored records of jobs.
         keys: The unique keys.
+        delays: The jobs that wait for their time.
         provisioner: Creates streams, consumers and buckets.
     """
 
@@ -65,6 +67,7 @@ class Client:
         self.records = Records(self.connection, self.names, has_replicas=settings.replicas > 1)
         self.publisher: Publisher
         self.keys: UniqueKeys
+        self.delays: Delays
         self._admission: Admission
         self._batches: Batches
         # Looked for once: what sets the SDK up must come before the first enqueue.
@@ -120,6 +123,9 @@ class Client:
             self.records,
             clock=self._clock,
             publish_deadline_s=self.settings.publish.deadline_s,
+        )
+        self.delays = Delays(
+            self.connection, self.publisher, self.names, self.records, self._clock
         )
         claims = Claims(self.keys, self.cancel, self._clock)
         publish = partial(publish_atomically, self.connection, self.names)

@@ -9,6 +9,7 @@ TASK: Final = "Mesh-Task"
 STATE: Final = "Mesh-State"
 ATTEMPT: Final = "Mesh-Attempt"
 REPEAT: Final = "Mesh-Repeat"
+DUE: Final = "Mesh-Due"
 DEAD_LETTER: Final = "Mesh-Dead-Letter"
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
@@ -28,6 +29,9 @@ SOURCE: Final = "Nats-Stream-Source"
 BATCH_ID: Final = "Nats-Batch-Id"
 BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
 BATCH_COMMIT: Final = "Nats-Batch-Commit"
+
+LEAD_MS: Final = 300
+"""How long before a job is due its schedule fires: the server's timer is 250 ms coarse."""
 
 JSON: Final = "json"
 MSGPACK: Final = "msgpack"
@@ -52,7 +56,8 @@ TABLE: tuple[HeaderRow, ...] = (
         "job, delayed job",
         "the job id; `<job id>:<attempt>` when a worker puts off a retry; "
         "`<job id>:<attempt>:<revision of the running record>` when it puts off the same "
-        "attempt; `<job id>:again:<sequence of the copy>` when `mesh fsck` publishes it again",
+        "attempt; `<job id>:again:<sequence of the copy>` when `mesh fsck` publishes it again; "
+        "`<job id>:moved:<sequence of the message it replaces>:<due>` when it is rescheduled",
         "producer, worker, `mesh fsck`",
         "a publish that is repeated is a second message",
     ),
@@ -86,6 +91,15 @@ TABLE: tuple[HeaderRow, ...] = (
         "a first delivery is run without asking, and the body's `unique` is not looked at",
     ),
     HeaderRow(
+        DUE,
+        "job, delayed job",
+        "when the job is due, in milliseconds since the epoch: no worker starts it before. "
+        f"Its schedule fires {LEAD_MS} ms earlier, or it is published to its queue at once if "
+        "that time has come, and the worker waits out the rest",
+        "producer, worker",
+        "it is due when it is in its queue: as exactly as the server's timer, 250 ms",
+    ),
+    HeaderRow(
         TRACEPARENT,
         "job, delayed job",
         "W3C trace context of whoever asked for the job; the worker's spans refer to it, and a "
@@ -107,7 +121,8 @@ TABLE: tuple[HeaderRow, ...] = (
     HeaderRow(
         SCHEDULE,
         "delayed job",
-        "`@at` and an RFC 3339 time, for example `@at 2030-01-01T08:00:00.000+00:00`",
+        f"`@at` and an RFC 3339 time, {LEAD_MS} ms before `{DUE}` if there is one, for example "
+        "`@at 2030-01-01T08:00:00.000+00:00`",
         "producer, worker",
         "the server keeps the message and never fires it",
     ),
