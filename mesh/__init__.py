@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mesh.app import Mesh
     from mesh.client.conflicts import JobConflictError
+    from mesh.client.delays import JobNotDelayedError
     from mesh.client.job import Job
     from mesh.client.status import JobStatus
     from mesh.client.task import Task
@@ -38,6 +39,7 @@ __all__ = [
     "JobDeadlineError",
     "JobExpiredError",
     "JobFailedError",
+    "JobNotDelayedError",
     "JobNotFoundError",
     "JobStatus",
     "Mesh",
@@ -57,6 +59,7 @@ _HOMES = {
     "Job": "mesh.client.job",
     "JobConflictError": "mesh.client.conflicts",
     "JobContext": "mesh.tasks.context",
+    "JobNotDelayedError": "mesh.client.delays",
     "JobStatus": "mesh.client.status",
     "Mesh": "mesh.app",
     "Priority": "mesh.contract.lifecycle",

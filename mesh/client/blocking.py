@@ -11,6 +11,7 @@ import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from mesh.client.job import Job
@@ -183,6 +184,14 @@ class BlockingJob(Generic[R_co]):
     def cancel(self, reason: str = "") -> bool:
         """Cancel the job wherever it is; see ``Job.cancel``."""
         return self._portal.call(self._job.cancel(reason))
+
+    def run_now(self) -> bool:
+        """Have the job run now instead of waiting for its time; see ``Job.run_now``."""
+        return self._portal.call(self._job.run_now())
+
+    def reschedule(self, *, delay: Duration | None = None, eta: datetime | None = None) -> None:
+        """Have the job run at another time; see ``Job.reschedule``."""
+        self._portal.call(self._job.reschedule(delay=delay, eta=eta))
 
     def __repr__(self) -> str:
         """Show the id."""

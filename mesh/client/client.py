@@ -13,6 +13,7 @@ from mesh.client.admission import Admission, Enqueued, may_be_there
 from mesh.client.atomic import publish_atomically
 from mesh.client.batches import Batches
 from mesh.client.claims import Claims
+from mesh.client.delays import Delays
 from mesh.client.keys import UniqueKeys
 from mesh.client.messages import Message, MessageMaker, choose_id, pack_arguments
 from mesh.client.records import Records
@@ -51,6 +52,7 @@ class Client:
         payloads: The object buckets.
         records: The stored records of jobs.
         keys: The unique keys.
+        delays: The jobs that wait for their time.
         provisioner: Creates streams, consumers and buckets.
     """
 
@@ -64,6 +66,7 @@ class Client:
         self.records = Records(self.connection, self.names, has_replicas=settings.replicas > 1)
         self.publisher: Publisher
         self.keys: UniqueKeys
+        self.delays: Delays
         self._admission: Admission
         self._batches: Batches
         self._maker = MessageMaker(settings, self.names, clock)
@@ -112,6 +115,9 @@ class Client:
             self.records,
             clock=self._clock,
             publish_deadline_s=self.settings.publish.deadline_s,
+        )
+        self.delays = Delays(
+            self.connection, self.publisher, self.names, self.records, self._clock
         )
         claims = Claims(self.keys, self.cancel, self._clock)
         publish = partial(publish_atomically, self.connection, self.names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -12,6 +13,7 @@ from mesh.client.client import Client
 from mesh.client.status import JobStatus
 from mesh.durations import Duration, seconds
 from mesh.tasks.definition import TaskDefinition
+from mesh.tasks.options import due_options
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -102,6 +104,43 @@ class Job(Generic[R_co]):
         """
         client = await self._client()
         return await client.cancel(self.id, reason)
+
+    async def run_now(self) -> bool:
+        """Have the job run now instead of waiting for its time.
+
+        It may be delayed, or wait for its next attempt. It runs once, whatever happens at this
+        very moment.
+
+        Returns:
+            True if its wait is over; False if it was before: it is ready, or runs.
+
+        Raises:
+            JobNotDelayedError: It has ended, or is tried again in a few seconds.
+            JobNotFoundError: It is not known here.
+            BrokerError: The server refused, or did not answer; to try again is safe.
+        """
+        client = await self._client()
+        return await client.delays.run_now(self.id)
+
+    async def reschedule(
+        self, *, delay: Duration | None = None, eta: datetime | None = None
+    ) -> None:
+        """Have the job run at another time; give ``delay`` or ``eta``.
+
+        Args:
+            delay: How much later than now, for example ``30`` or ``"2h"``.
+            eta: When, as a datetime with a time zone.
+
+        Raises:
+            OptionError: Neither or both are given, ``eta`` has no time zone, or the job's
+                deadline would have passed by then.
+            JobNotDelayedError: It does not wait for its time, or not any more.
+            JobNotFoundError: It is not known here.
+            BrokerError: The server refused, or did not answer; to try again is safe.
+        """
+        options = due_options(delay, eta)
+        client = await self._client()
+        await client.delays.reschedule(self.id, options)
 
     def _read(self, value: Raw) -> Any:
         if self._definition is not None:

@@ -31,7 +31,8 @@ class Message(NamedTuple):
         subject: Where it is published.
         block: The encoded headers.
         body: The encoded envelope.
-        is_delayed: Whether it is published to the delayed stream.
+        is_delayed: Whether it is published to the delayed stream; one that is due in a moment
+            is not.
     """
 
     job_id: str
@@ -71,10 +72,14 @@ class MessageMaker:
         overrides = call.options
         own = call.definition.options if call.definition is not None else _NO_TASK_OPTIONS
         queue, priority = self._lane(overrides, own)
-        due = _due_at(overrides, now)
+        due = due_at(overrides, now)
         body = self._body(call, own, args_ref, now=now, due=due)
         if due is None:
             block = _plain_block(job_id, call.task)
+            return Message(job_id, self._names.job(queue, priority, job_id), block, body, False)
+        if due <= now + headers.LEAD_MS:
+            pairs = [(headers.MESSAGE_ID, job_id), (headers.TASK, call.task), due_pair(due)]
+            block = frames.header_block(pairs)
             return Message(job_id, self._names.job(queue, priority, job_id), block, body, False)
         target = self._names.due(queue, priority, job_id)
         block = delayed_block(job_id, call.task, target, due)
@@ -101,11 +106,14 @@ class MessageMaker:
         now = self._clock.now_ms()
         own = call.definition.options if call.definition is not None else _NO_TASK_OPTIONS
         queue, priority = self._lane(call.options, own)
-        due = _due_at(call.options, now)
+        due = due_at(call.options, now)
         body = self._body(call, own, args_ref, now=now, due=due, claim=claim)
         guard = [(headers.REPEAT, "1"), (headers.EXPECTED_LAST, "0")]
-        if due is None:
+        is_held = due is not None and due > now + headers.LEAD_MS
+        if due is None or not is_held:
             guard.append((headers.EXPECTED_LAST_SUBJECT, self._names.job_anywhere(job_id)))
+            if due is not None:
+                guard.append(due_pair(due))
             pairs = [(headers.MESSAGE_ID, job_id), (headers.TASK, call.task), *guard]
             subject, block = (
                 self._names.job(queue, priority, job_id),
@@ -115,7 +123,7 @@ class MessageMaker:
             target = self._names.due(queue, priority, job_id)
             subject = self._names.delayed(job_id)
             block = delayed_block(job_id, call.task, target, due, guard)
-        return Message(job_id, subject, block, body, due is not None)
+        return Message(job_id, subject, block, body, is_held)
 
     def _lane(self, overrides: CallOptions, own: TaskOptions) -> tuple[str, str]:
         queue = overrides.queue or own.queue or self._defaults.queue
@@ -187,17 +195,30 @@ def choose_id(call: Call[Any]) -> str:
 def delayed_block(
     message_id: str, task: str, target: str, due_ms: int, extra: Sequence[tuple[str, str]] = ()
 ) -> bytes:
-    """Encode the headers of a job that the server holds until it is due."""
-    due = _EPOCH + timedelta(milliseconds=due_ms)
+    """Encode the headers of a job that the server holds until shortly before it is due."""
     return frames.header_block(
         (
             (headers.MESSAGE_ID, message_id),
             (headers.TASK, task),
-            (headers.SCHEDULE, f"@at {due.isoformat(timespec='milliseconds')}"),
-            (headers.SCHEDULE_TARGET, target),
+            *due_headers(target, due_ms),
             *extra,
         )
     )
+
+
+def due_headers(target: str, due_ms: int) -> tuple[tuple[str, str], ...]:
+    """Name the headers by which the server holds a job, and its worker for the last moment."""
+    fires = _EPOCH + timedelta(milliseconds=due_ms - headers.LEAD_MS)
+    return (
+        (headers.SCHEDULE, f"@at {fires.isoformat(timespec='milliseconds')}"),
+        (headers.SCHEDULE_TARGET, target),
+        due_pair(due_ms),
+    )
+
+
+def due_pair(due_ms: int) -> tuple[str, str]:
+    """Name the header that says when a job is due."""
+    return headers.DUE, str(due_ms)
 
 
 def _plain_block(job_id: str, task: str) -> bytes:
@@ -224,7 +245,8 @@ def _deadline(call: CallOptions, own: TaskOptions, now_ms: int) -> int | None:
     return None if deadline_s is None else now_ms + round(deadline_s * 1000)
 
 
-def _due_at(options: CallOptions, now_ms: int) -> int | None:
+def due_at(options: CallOptions, now_ms: int) -> int | None:
+    """When a job is due, in milliseconds since the epoch; None: at once."""
     if options.eta_ms is not None:
         return options.eta_ms
     if options.delay_s:

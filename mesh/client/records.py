@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Generator
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from mesh.client.status import JobStatus, ended, under_way
 from mesh.contract import headers, records
@@ -237,7 +238,7 @@ class Records:
             return ended(job_id, record)
         running = await self.progress(job_id)
         if running is not None:
-            return under_way(job_id, running[0])
+            return await self._as_moved(under_way(job_id, running[0]))
         queued = await self._jobs.last(self._names.job_anywhere(job_id))
         if queued is not None:
             return _pending(job_id, queued)
@@ -247,6 +248,13 @@ class Records:
         # It is due, and the job stream has no room for it yet.
         due = await self._delayed.last(self._names.due_anywhere(job_id))
         return None if due is None else _pending(job_id, due)
+
+    async def _as_moved(self, status: JobStatus) -> JobStatus:
+        """Correct when the next attempt is due: it may have been moved since that was noted."""
+        if status.state is not State.RETRYING:
+            return status
+        waiting = await self._delayed.last(self._names.delayed(status.job_id))
+        return status if waiting is None else replace(status, due_at_ms=due_of(waiting))
 
     @contextlib.contextmanager
     def _hints(self, *subjects: str) -> Generator[_Hint]:
@@ -301,14 +309,17 @@ def _readable(job_id: str) -> Generator[None]:
 def _pending(job_id: str, entry: Entry) -> JobStatus:
     """Tell the status of a job that lies in its queue, or is due and on its way there."""
     _, _, queue, priority, _ = entry.subject.split(".")
-    task = entry.headers.get(headers.TASK, "")
     return JobStatus(
-        job_id=job_id, state=State.PENDING, task=task, queue=queue, priority=priority
+        job_id=job_id,
+        state=State.PENDING,
+        task=entry.headers.get(headers.TASK, ""),
+        queue=queue,
+        priority=priority,
+        due_at_ms=due_of(entry),
     )
 
 
 def _scheduled(job_id: str, entry: Entry) -> JobStatus:
-    at = entry.headers.get(headers.SCHEDULE, "").removeprefix("@at ")
     target = entry.headers.get(headers.SCHEDULE_TARGET, "").split(".")
     return JobStatus(
         job_id=job_id,
@@ -316,5 +327,18 @@ def _scheduled(job_id: str, entry: Entry) -> JobStatus:
         task=entry.headers.get(headers.TASK, ""),
         queue=target[-3] if len(target) >= 3 else "",
         priority=target[-2] if len(target) >= 3 else "",
-        due_at_ms=int(datetime.fromisoformat(at).timestamp() * 1000) if at else 0,
+        due_at_ms=due_of(entry),
     )
+
+
+def due_of(entry: Entry) -> int:
+    """When a delayed job is due, in milliseconds since the epoch; 0: nothing says it."""
+    due = entry.headers.get(headers.DUE, "")
+    if due.isdecimal():
+        return int(due[:15])
+    # A foreign client may say no more than when the server is to let go of it.
+    at = entry.headers.get(headers.SCHEDULE, "").removeprefix("@at ")
+    try:
+        return int(datetime.fromisoformat(at).timestamp() * 1000) if at else 0
+    except (ValueError, OverflowError):
+        return 0

@@ -232,8 +232,15 @@ HEADERS: tuple[Case, ...] = (
         "a delayed job as mesh publishes it",
         ("Nats-Msg-Id", "order-9"),
         ("Mesh-Task", "send_welcome"),
-        ("Nats-Schedule", "@at 2030-01-01T08:00:00.000+00:00"),
+        ("Nats-Schedule", "@at 2030-01-01T07:59:59.700+00:00"),
         ("Nats-Schedule-Target", "mesh.due.email.high.order-9"),
+        ("Mesh-Due", "1893484800000"),
+    ),
+    _written(
+        "a job that is due too soon to be held by the server, as mesh publishes it",
+        ("Nats-Msg-Id", "order-9"),
+        ("Mesh-Task", "send_welcome"),
+        ("Mesh-Due", "1893484800000"),
     ),
     _written(
         "a result that is kept for an hour",

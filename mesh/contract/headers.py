@@ -9,6 +9,7 @@ TASK: Final = "Mesh-Task"
 STATE: Final = "Mesh-State"
 ATTEMPT: Final = "Mesh-Attempt"
 REPEAT: Final = "Mesh-Repeat"
+DUE: Final = "Mesh-Due"
 DEAD_LETTER: Final = "Mesh-Dead-Letter"
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
@@ -23,11 +24,17 @@ STORED_AT: Final = "Nats-Time-Stamp"
 SCHEDULE: Final = "Nats-Schedule"
 SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 SCHEDULE_TTL: Final = "Nats-Schedule-TTL"
+SCHEDULER: Final = "Nats-Scheduler"
+SCHEDULE_NEXT: Final = "Nats-Schedule-Next"
 SOURCE: Final = "Nats-Stream-Source"
 BATCH_ID: Final = "Nats-Batch-Id"
 BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
 BATCH_COMMIT: Final = "Nats-Batch-Commit"
 
+LEAD_MS: Final = 300
+"""How long before a job is due its schedule fires: the server's timer is 250 ms coarse."""
+
+PURGE: Final = "purge"
 JSON: Final = "json"
 MSGPACK: Final = "msgpack"
 
@@ -82,6 +89,15 @@ TABLE: tuple[HeaderRow, ...] = (
         "a first delivery is run without asking, and the body's `unique` is not looked at",
     ),
     HeaderRow(
+        DUE,
+        "job, delayed job",
+        "when the job is due, in milliseconds since the epoch: no worker starts it before. "
+        f"Its schedule fires {LEAD_MS} ms earlier, or it is published to its queue at once if "
+        "that time has come, and the worker waits out the rest",
+        "producer, worker",
+        "it is due when it is in its queue: as exactly as the server's timer, 250 ms",
+    ),
+    HeaderRow(
         TRACEPARENT,
         "job, delayed job",
         "W3C trace context",
@@ -92,7 +108,8 @@ TABLE: tuple[HeaderRow, ...] = (
     HeaderRow(
         SCHEDULE,
         "delayed job",
-        "`@at` and an RFC 3339 time, for example `@at 2030-01-01T08:00:00.000+00:00`",
+        f"`@at` and an RFC 3339 time, {LEAD_MS} ms before `{DUE}` if there is one, for example "
+        "`@at 2030-01-01T08:00:00.000+00:00`",
         "producer, worker",
         "the server keeps the message and never fires it",
     ),
@@ -110,6 +127,21 @@ TABLE: tuple[HeaderRow, ...] = (
         "that waits longer is lost",
         "nobody",
         "it waits until there is room",
+    ),
+    HeaderRow(
+        SCHEDULER,
+        "job",
+        "`<ns>.delayed.<job id>`, where the server held it; whoever lets a delayed job run now "
+        f"publishes it to its `due` subject with this header and `{SCHEDULE_NEXT}: purge`",
+        "the server, producer",
+        "it was not delayed",
+    ),
+    HeaderRow(
+        SCHEDULE_NEXT,
+        "job",
+        "`purge`: what the header above names is removed in the same step",
+        "the server, producer",
+        "it was not delayed",
     ),
     HeaderRow(
         SOURCE,

@@ -36,6 +36,7 @@ class Lane(Generic[T]):
         backlog: Jobs the server still held for this lane when it last sent one.
         line: Jobs that came and wait for a slot, with the time each came.
         turn: Where it stands in the order of starts; the lane with the lowest starts next.
+        refused_until: Until when it is not asked, for it has no consumer.
         untrusted_until: Jobs up to this sequence may have been delivered before, whatever the
             server says; 0: it can be believed.
     """
@@ -49,6 +50,7 @@ class Lane(Generic[T]):
         "line",
         "priority",
         "queue",
+        "refused_until",
         "turn",
         "untrusted_until",
         "weight",
@@ -61,6 +63,7 @@ class Lane(Generic[T]):
     line: deque[tuple[T, float]]
     priority: str
     queue: str
+    refused_until: float
     turn: float
     untrusted_until: int
     weight: int
@@ -75,6 +78,7 @@ class Lane(Generic[T]):
         self.backlog = 0
         self.line = deque()
         self.turn = 0.0
+        self.refused_until = 0.0
         self.untrusted_until = 0
         self._pulls: deque[tuple[int, float]] = deque()
 
@@ -164,9 +168,18 @@ class Feed(Generic[T]):
         """Slots that are neither taken nor spoken for by a waiting job."""
         return self.slots - self.running - self.waiting
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether as many jobs wait as there are slots."""
+        return self.waiting >= self.slots
+
     def arrived(self, lane: Lane[T], job: T, now: float) -> bool:
         """Take in a job; say whether it may start now (its slot is taken then)."""
         lane.came(now)
+        return self.ready(lane, job, now)
+
+    def ready(self, lane: Lane[T], job: T, now: float) -> bool:
+        """Take in a job that may start from now on; see ``arrived``."""
         if self.running < self.slots and not self.waiting:
             self.running += 1
             return True
@@ -221,6 +234,8 @@ class Feed(Generic[T]):
             if not lane.is_quiet(now):
                 busiest = max(busiest, lane.weight)
             target = shares.get(id(lane), free)
+            if lane.refused_until > now:
+                continue
             if lane.asked * 2 <= target and lane.asked < target:
                 wishes.append((lane, target - lane.asked))
         return wishes

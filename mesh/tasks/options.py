@@ -158,6 +158,19 @@ def call_options(keywords: CallKeywords) -> CallOptions:
     return options
 
 
+def due_options(delay: Duration | None, eta: datetime | None) -> CallOptions:
+    """Read when a job is to be due: so much later than now, or then.
+
+    Raises:
+        OptionError: Neither or both are given, or the value cannot be.
+    """
+    if (delay is None) == (eta is None):
+        option = "delay" if delay is None else "eta"
+        why = "nothing says when" if delay is None else "'delay' is given too"
+        raise OptionError(option, f"{why}; give one of delay and eta")
+    return call_options({"eta": eta} if eta is not None else {"delay": delay or 0})
+
+
 def check_limits(call: CallOptions, own: TaskOptions) -> None:
     """Check that a call's limits go together with each other and with those of its task.
 

@@ -224,6 +224,13 @@ class Attempt:
         self.progress = progress
         self.has_news = True
 
+    def doubt(self) -> None:
+        """Have it ask the records before it starts, or before it ends its job."""
+        if not self.has_record:
+            self.confirmed_s = -math.inf
+        if not self.started_ms:
+            self.delivery.is_first = False
+
     def stop(self, reason: str) -> None:
         """Tell the running task to stop; the first reason counts."""
         if not self.stop_reason:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Sequence
 from functools import partial
 
 import anyio
 
 from mesh.client.client import Client
+from mesh.clock import Clock
 from mesh.contract.subjects import consumer_name
 from mesh.errors import BrokerError
 from mesh.policy.lanes import UNTRUSTED, Feed, Lane
@@ -18,6 +18,7 @@ from mesh.transport import frames
 from mesh.transport.puller import NAK, PULL_EXPIRES_S, Delivery, Puller, nak_after
 from mesh.worker.attempt import Attempt
 from mesh.worker.cancellations import Cancellations
+from mesh.worker.early import MOST_HELD, Early
 from mesh.worker.executor import Executor
 from mesh.worker.intake import Intake
 from mesh.worker.limits import TimeKeeper
@@ -34,7 +35,7 @@ _PULL_GRACE_S = 1.0
 _TWIN_WAIT_S = 2.0
 _NO_CONSUMER = (409, 503)
 _REFUSED_WAIT_S = 1.0
-_MOST_SETTLING = 1000
+_MOST_BESIDES = 1000 + MOST_HELD  # Settling, or not due yet.
 
 
 class Consumer:
@@ -55,16 +56,18 @@ class Consumer:
         intake: Intake,
         executor: Executor,
         timekeeper: TimeKeeper,
+        clock: Clock,
     ) -> None:
         self.in_hand: dict[str, Attempt] = {}
         self._client = client
         self._names = client.names
         self._link = client.connection.link
         self._feeds = feeds
-        self._most_in_hand = sum(feed.slots for feed in feeds) + _MOST_SETTLING
+        self._most_in_hand = sum(feed.slots for feed in feeds) + _MOST_BESIDES
         self._intake = intake
         self._executor = executor
         self._timekeeper = timekeeper
+        self._early = Early(clock, self._on_due)
         lanes = [lane for feed in feeds for lane in feed.lanes]
         self._trust = Trust(
             client.connection, client.publisher, self._names, lanes, self._on_doubt
@@ -80,7 +83,6 @@ class Consumer:
         self._cancellations = Cancellations(client, self.in_hand)
         self._idle = asyncio.Event()
         self._idle.set()
-        self._refused: dict[int, float] = {}  # Lanes that are not asked, and until when.
         self.settlement: Settlement
         self.watchdog: Watchdog
 
@@ -120,9 +122,8 @@ class Consumer:
         await self.watchdog.stop()
         for puller in self._pullers.values():
             await puller.stop()
-        for feed in self._feeds:
-            for attempt in feed.drain():
-                self._return(attempt)
+        for attempt in [*self._early.drain(), *(a for f in self._feeds for a in f.drain())]:
+            self._return(attempt)
         with anyio.move_on_after(grace_s):
             await self._idle.wait()
         left = list(self.in_hand.values())
@@ -154,7 +155,7 @@ class Consumer:
     def resume(self, lane: Lane[Attempt]) -> None:
         """Forget what was asked of a lane, and ask anew."""
         lane.forget()
-        self._refused.pop(id(lane), None)
+        lane.refused_until = 0.0
         self._pull_soon()
 
     def distrust(self) -> None:
@@ -210,7 +211,22 @@ class Consumer:
             lane.backlog = 0
         elif lane.asked <= 1:  # Reading it from every delivery would tell no more.
             lane.backlog = delivery.backlog
-        if feed.arrived(lane, attempt, attempt.arrived_s):
+        if left_ms := self._early.left_ms(delivery):
+            self._came_early(attempt, left_ms)
+        elif feed.arrived(lane, attempt, now):
+            self._begin(attempt)
+
+    def _came_early(self, attempt: Attempt, left_ms: int) -> None:
+        attempt.lane.came(attempt.arrived_s)
+        away_s = self._early.hold(attempt, left_ms)
+        if away_s is not None:
+            self._return(attempt, nak_after(away_s))
+        self._replenish(attempt)  # It takes no slot, so another job may be asked for.
+
+    def _on_due(self, attempt: Attempt) -> None:
+        if attempt.feed.is_crowded:  # Other workers may be idle.
+            self._return(attempt)
+        elif attempt.feed.ready(attempt.lane, attempt, self._loop.time()):
             self._begin(attempt)
 
     def _on_beat(self, lane: Lane[Attempt]) -> None:
@@ -272,7 +288,7 @@ class Consumer:
         lane.close_pull(missing)
         if status in _NO_CONSUMER:
             # A tick asks again: at once would be a hot loop.
-            self._refused[id(lane)] = self._loop.time() + _REFUSED_WAIT_S
+            lane.refused_until = self._loop.time() + _REFUSED_WAIT_S
             self.watchdog.refused(lane)
             return
         self._pull_soon()
@@ -280,10 +296,7 @@ class Consumer:
     def _on_doubt(self) -> None:
         """Have what is in hand ask the records: before it starts, or before it ends its job."""
         for attempt in self.in_hand.values():
-            if not attempt.has_record:
-                attempt.confirmed_s = -math.inf
-            if not attempt.started_ms:
-                attempt.delivery.is_first = False
+            attempt.doubt()
 
     def _on_reconnect(self) -> None:
         for feed in self._feeds:
@@ -311,16 +324,8 @@ class Consumer:
         now = self._loop.time()
         for feed in self._feeds:
             for lane, batch in feed.plan(now):
-                if self._refused and self._is_refused(lane, now):
-                    continue
                 lane.ask(batch, now, now + PULL_EXPIRES_S + _PULL_GRACE_S)
                 self._pullers[id(lane)].ask(batch)
-
-    def _is_refused(self, lane: Lane[Attempt], now: float) -> bool:
-        if self._refused.get(id(lane), 0.0) > now:
-            return True
-        self._refused.pop(id(lane), None)
-        return False
 
     def _tick(self) -> None:
         """Look after timeouts, lost pulls and jobs that wait too long for a slot."""
@@ -337,9 +342,9 @@ class Consumer:
             self._pull()
         self._ticker = self._loop.call_later(TICK_S, self._tick)
 
-    def _return(self, attempt: Attempt) -> None:
+    def _return(self, attempt: Attempt, answer: bytes = NAK) -> None:
         """Hand back a job that never started."""
         self.in_hand.pop(attempt.job_id, None)
-        self._link.post(frames.signal(attempt.delivery.reply, NAK))
+        self._link.post(frames.signal(attempt.delivery.reply, answer))
         if not self.in_hand:
             self._idle.set()

@@ -189,7 +189,12 @@ class Worker:
         )
         feeds = self._feeds(processes.size)
         consumer = Consumer(
-            client, feeds=feeds, intake=intake, executor=executor, timekeeper=timekeeper
+            client,
+            feeds=feeds,
+            intake=intake,
+            executor=executor,
+            timekeeper=timekeeper,
+            clock=self._clock,
         )
         self._metrics.running = lambda: consumer.running
         lanes = [lane for feed in feeds for lane in feed.lanes]
