@@ -51,6 +51,18 @@ SUBJECTS: tuple[Case, ...] = (
         digest="0f" * 32,
     ),
     _built(
+        "who leads a service",
+        "leadership",
+        "$KV.mesh-locks.leader.scheduler",
+        service="scheduler",
+    ),
+    _built(
+        "whose turn it is among the jobs of a schedule",
+        "turn",
+        "$KV.mesh-locks.turn.nightly-report",
+        schedule="nightly-report",
+    ),
+    _built(
         "the signal that a job is cancelled",
         "cancel_signal",
         "mesh.control.cancel.order-9",

@@ -134,6 +134,14 @@ class Names:
         """The key that says to which job a unique key belongs, as a subject."""
         return f"$KV.{self.locks_bucket}.unique.{digest}"
 
+    def leadership(self, service: str) -> str:
+        """The key that says who leads a service, as a subject."""
+        return f"$KV.{self.locks_bucket}.leader.{service}"
+
+    def turn(self, schedule: str) -> str:
+        """The key that says which job of a schedule has its turn, as a subject."""
+        return f"$KV.{self.locks_bucket}.turn.{schedule}"
+
     def cancel_signal(self, job_id: str) -> str:
         """Where live workers are told that a job was cancelled (core NATS)."""
         return f"{self.namespace}.control.cancel.{job_id}"

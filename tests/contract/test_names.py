@@ -39,6 +39,8 @@ ARGUMENTS: dict[str, st.SearchStrategy[str]] = {
     "queue": QUEUES,
     "priority": PRIORITY,
     "job_id": JOB_IDS,
+    "service": QUEUES,
+    "schedule": QUEUES,
     "digest": st.text("0123456789abcdef", min_size=64, max_size=64),
     "kind": st.sampled_from(EventKind),
     "name": st.text(max_size=80).filter(bool),
