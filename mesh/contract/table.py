@@ -16,6 +16,7 @@ from mesh.contract.rows import (
     OBJECTS,
     PROGRESS,
     RESULTS,
+    SCHEDULES,
     UNTIL_DONE,
     Row,
 )
@@ -139,6 +140,26 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         "subject",
+        "$KV.<ns>-schedules.<schedule_id>",
+        "whoever makes, changes or removes a schedule",
+        "schedulers; people and tools",
+        SCHEDULES,
+        "limits: until it is removed",
+        "schedule-subject",
+        "Names.schedule",
+    ),
+    Row(
+        "subject",
+        "$KV.<ns>-schedules.status.<schedule_id>",
+        "the scheduler that leads",
+        "people and tools",
+        SCHEDULES,
+        "limits: as the schedule",
+        "schedule-status-subject",
+        "Names.schedule_status",
+    ),
+    Row(
+        "subject",
         "$O.<bucket>.C.<chunks_id>",
         "producers and workers, with values too large for a message",
         "workers; whoever wants the result",
@@ -192,6 +213,13 @@ TABLE: tuple[Row, ...] = (
         "-",
         "elections-filter",
         "Names.elections",
+    ),
+    _filter(
+        "$KV.<ns>-schedules.*",
+        "schedulers: the records without what is said of them",
+        SCHEDULES,
+        "schedules-filter",
+        "Names.schedules",
     ),
     _filter(
         "$KV.<ns>-results.",

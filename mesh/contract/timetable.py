@@ -8,10 +8,10 @@ from msgspec import Meta, Struct
 
 from mesh.contract.envelope import Millis, Seconds
 
-Gap = Literal["shift", "skip"]
+DstGap = Literal["shift", "skip"]
 """What becomes of a tick whose wall-clock time does not exist."""
 
-Overlap = Literal["first", "second", "both"]
+DstOverlap = Literal["first", "second", "both"]
 """What becomes of a tick whose wall-clock time exists twice."""
 
 CronText = Annotated[str, Meta(max_length=1000)]
@@ -44,5 +44,5 @@ class Timetable(Struct, frozen=True, omit_defaults=True):
     start_ms: Millis = 0
     end_ms: Millis = 0
     jitter_s: Seconds = 0.0
-    dst_gap: Gap = "shift"
-    dst_overlap: Overlap = "first"
+    dst_gap: DstGap = "shift"
+    dst_overlap: DstOverlap = "first"

@@ -14,7 +14,7 @@ from typing import Final
 from mesh.contract.timetable import Timetable
 from mesh.errors import TimetableError
 from mesh.policy.cron import read_cron
-from mesh.policy.zones import LAST_S, WallClock, zone_named
+from mesh.policy.zones import DAY_S, LAST_S, WallClock, zone_named
 
 LAST_MS: Final = LAST_S * 1000
 """No tick is after this moment, near the end of the year 9999."""
@@ -56,7 +56,7 @@ def ticks_between(timetable: Timetable, after_ms: int, until_ms: int) -> Iterato
     until_ms = min(until_ms, timetable.end_ms or LAST_MS, LAST_MS)
     if after_ms >= until_ms:
         return iter(())
-    ticks = dropwhile(lambda tick: tick <= after_ms, _all(timetable, after_ms))
+    ticks = dropwhile(lambda tick: tick <= after_ms, _all(timetable, after_ms, until_ms))
     return takewhile(lambda tick: tick <= until_ms, ticks)
 
 
@@ -102,10 +102,11 @@ def check_timetable(timetable: Timetable) -> None:
         raise TimetableError(part="end", why="it lies before the start")
 
 
-def _all(timetable: Timetable, after_ms: int) -> Iterator[int]:
+def _all(timetable: Timetable, after_ms: int, until_ms: int) -> Iterator[int]:
     """Yield ticks in order, from some time before the first one that is wanted."""
     if timetable.cron:
-        return (moment * 1000 for moment in _cron_moments(timetable, after_ms // 1000))
+        moments = _cron_moments(timetable, after_ms // 1000, until_ms // 1000)
+        return (moment * 1000 for moment in moments)
     if timetable.at_ms:
         return iter(sorted(set(timetable.at_ms)))
     return _interval_ticks(timetable, after_ms)
@@ -119,7 +120,7 @@ def _interval_ticks(timetable: Timetable, after_ms: int) -> Iterator[int]:
         number += 1
 
 
-def _cron_moments(timetable: Timetable, after_s: int) -> Iterator[int]:
+def _cron_moments(timetable: Timetable, after_s: int, until_s: int) -> Iterator[int]:
     """Yield the moments of a cron expression, in order, each once.
 
     Wall times come in order and their moments do not: in an hour that comes twice, the second
@@ -134,6 +135,8 @@ def _cron_moments(timetable: Timetable, after_s: int) -> Iterator[int]:
     last = -1
     waiting: list[int] = []
     for wall in cron.walls(max(0, clock.earliest_wall(after_s))):
+        if wall > until_s + DAY_S:  # No wall clock is further ahead of UTC.
+            break
         moments = clock.moments(wall)
         if not moments:
             continue
@@ -144,6 +147,4 @@ def _cron_moments(timetable: Timetable, after_s: int) -> Iterator[int]:
             last = moments[0]
             yield last
         waiting += moments[1:]
-        if last > LAST_S:
-            return
     yield from waiting

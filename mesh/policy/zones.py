@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
-from mesh.contract.timetable import Gap, Overlap
+from mesh.contract.timetable import DstGap, DstOverlap
 from mesh.errors import TimetableError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,7 +48,7 @@ class WallClock:
 
     __slots__ = ("_gap", "_overlap", "_zone")
 
-    def __init__(self, zone: ZoneInfo, gap: Gap, overlap: Overlap) -> None:
+    def __init__(self, zone: ZoneInfo, gap: DstGap, overlap: DstOverlap) -> None:
         self._zone = zone
         self._gap = gap
         self._overlap = overlap
