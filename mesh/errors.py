@@ -65,6 +65,21 @@ class InvalidDurationError(MeshError, ValueError):
     """A value is not a duration."""
 
 
+class TimetableError(MeshError, ValueError):
+    """A timetable says what cannot be: its cron expression, its zone, its interval.
+
+    Attributes:
+        part: Which part of it: ``cron``, ``zone``, ``every``, ``at``, ``start``, ``end``,
+            ``jitter`` or ``timetable``.
+    """
+
+    part: str
+
+    def __init__(self, part: str, why: str) -> None:
+        self.part = part
+        super().__init__(f"{part}: {why}")
+
+
 class AppNotFoundError(MeshError):
     """The app reference given to a command does not lead to a ``Mesh`` object."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from mesh.contract import leases, records
+from mesh.contract import leases, records, schedules
 from mesh.contract.envelope import Envelope
 from mesh.contract.events import Event
 
@@ -25,6 +25,8 @@ STRUCTS: dict[str, type[Struct]] = {
     "unique_key": records.UniqueKey,
     "leadership": leases.Leadership,
     "turn": leases.Turn,
+    "schedule": schedules.Schedule,
+    "schedule_status": schedules.ScheduleStatus,
 }
 """The structs that stand alone on the wire, by the name of their schema."""
 
