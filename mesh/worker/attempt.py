@@ -178,6 +178,8 @@ class Attempt:
                 enqueued_at_ms=self.enqueued_at_ms,
                 tags=self.envelope.tags,
                 meta=self.envelope.meta,
+                schedule=self.envelope.schedule,
+                scheduled_for_ms=self.envelope.scheduled_for_ms,
                 sink=self.report,
                 cancelled=Cancelled(self._why_stopped),
             )
