@@ -1,8 +1,8 @@
 """Jobs that wait for their time: arm them, move them, let them run now.
 
 The server holds one message for each such job, and lets go of it by itself. Whoever moves it
-says which message he means: if the server was faster, nothing happens, so that there is never
-a second copy.
+puts another one in its place and says which one he means, so that there is never a second copy:
+whatever the server has let go of already takes along what is in its place.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from mesh.client.messages import delayed_block, due_at, due_headers, due_pair
-from mesh.client.records import Records, due_of
+from mesh.client.messages import delayed_block, due_at, due_headers
+from mesh.client.records import Records, due_of, scheduled
 from mesh.client.status import JobStatus
 from mesh.clock import Clock
 from mesh.contract import envelope, headers
@@ -29,6 +29,8 @@ from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
 from mesh.transport.publisher import Publisher
 
 _SERVERS_OWN = "nats-"
+_ON_ITS_WAY_MS = 500
+"""So long before the server lets go of it a job is not moved any more."""
 
 
 class JobNotDelayedError(MeshError):
@@ -49,7 +51,7 @@ class JobNotDelayedError(MeshError):
 
 
 _WHY = {
-    State.SCHEDULED: "it was moved or became due at this moment; ask for its status",
+    State.SCHEDULED: "it is due within a second, so that it may be on its way already",
     State.AWAITING: "it waits for other jobs, not for a time",
     State.PENDING: "it is ready, and starts when a worker has room",
     State.RUNNING: "it runs; cancel it and enqueue it anew to have it run later",
@@ -167,14 +169,14 @@ class Delays:
             entry = await self._delayed.last(self._names.delayed(job_id), self._publisher)
             if entry is None or await self._records.is_over(job_id):
                 raise JobNotDelayedError(await self._records.status(job_id))
+            now_ms = self._clock.now_ms()
+            if (
+                due_ms > now_ms + headers.LEAD_MS
+                and _fires_ms(entry) <= now_ms + _ON_ITS_WAY_MS
+            ):
+                raise JobNotDelayedError(scheduled(job_id, entry))
             if await self._replace(job_id, entry, due_ms):
-                break
-        if due_ms <= self._clock.now_ms() + headers.LEAD_MS:
-            return
-        # The server may have taken the old one out of its place already, and then stores it
-        # behind the new one, which it removes.
-        if await self._delayed.last(self._names.delayed(job_id), self._publisher) is None:
-            raise JobNotDelayedError(await self._records.status(job_id))
+                return
 
     async def _replace(self, job_id: str, entry: Entry, due_ms: int) -> bool:
         """Put another message in the place of the one that is held; say whether it still is."""
@@ -189,26 +191,20 @@ class Delays:
         pairs += [
             (headers.MESSAGE_ID, f"{job_id}:moved:{entry.revision}:{due_ms}"),
             (headers.EXPECTED_LAST, str(entry.revision)),
+            *due_headers(target, due_ms),
         ]
-        if due_ms > self._clock.now_ms() + headers.LEAD_MS:
-            subject = entry.subject
-            pairs += due_headers(target, due_ms)
-        else:
-            # Stored where it would fire to, and taken out of where it was, in one step.
-            subject = target
-            pairs += [
-                (headers.EXPECTED_LAST_SUBJECT, entry.subject),
-                (headers.SCHEDULER, entry.subject),
-                (headers.SCHEDULE_NEXT, headers.PURGE),
-                due_pair(due_ms),
-            ]
         try:
-            await self._publisher.publish(subject, frames.header_block(pairs), body)
+            await self._publisher.publish(entry.subject, frames.header_block(pairs), body)
         except ApiError as fault:
             if fault.err_code != WRONG_LAST_SEQUENCE:
                 raise
             return False
         return True
+
+
+def _fires_ms(entry: Entry) -> int:
+    """When the server lets go of a message, in milliseconds since the epoch."""
+    return due_of(entry) - (headers.LEAD_MS if headers.DUE in entry.headers else 0)
 
 
 def _postponed(entry: Entry, due_ms: int) -> bytes:

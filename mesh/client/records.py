@@ -111,7 +111,7 @@ class Records:
         if queued is not None:
             return _pending(job_id, queued)
         if waiting is not None:
-            return _scheduled(job_id, waiting)
+            return scheduled(job_id, waiting)
         return None if fired is None else _pending(job_id, fired)
 
     async def is_elsewhere(self, job_id: str) -> bool:
@@ -244,7 +244,7 @@ class Records:
             return _pending(job_id, queued)
         waiting = await self._delayed.last(self._names.delayed(job_id))
         if waiting is not None:
-            return _scheduled(job_id, waiting)
+            return scheduled(job_id, waiting)
         # It is due, and the job stream has no room for it yet.
         due = await self._delayed.last(self._names.due_anywhere(job_id))
         return None if due is None else _pending(job_id, due)
@@ -319,7 +319,8 @@ def _pending(job_id: str, entry: Entry) -> JobStatus:
     )
 
 
-def _scheduled(job_id: str, entry: Entry) -> JobStatus:
+def scheduled(job_id: str, entry: Entry) -> JobStatus:
+    """Tell the status of a job that the server holds until it is due."""
     target = entry.headers.get(headers.SCHEDULE_TARGET, "").split(".")
     return JobStatus(
         job_id=job_id,

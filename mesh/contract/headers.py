@@ -24,8 +24,6 @@ STORED_AT: Final = "Nats-Time-Stamp"
 SCHEDULE: Final = "Nats-Schedule"
 SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 SCHEDULE_TTL: Final = "Nats-Schedule-TTL"
-SCHEDULER: Final = "Nats-Scheduler"
-SCHEDULE_NEXT: Final = "Nats-Schedule-Next"
 SOURCE: Final = "Nats-Stream-Source"
 BATCH_ID: Final = "Nats-Batch-Id"
 BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
@@ -34,7 +32,6 @@ BATCH_COMMIT: Final = "Nats-Batch-Commit"
 LEAD_MS: Final = 300
 """How long before a job is due its schedule fires: the server's timer is 250 ms coarse."""
 
-PURGE: Final = "purge"
 JSON: Final = "json"
 MSGPACK: Final = "msgpack"
 
@@ -55,7 +52,8 @@ TABLE: tuple[HeaderRow, ...] = (
         "job, delayed job",
         "the job id; `<job id>:<attempt>` when a worker puts off a retry; "
         "`<job id>:<attempt>:<revision of the running record>` when it puts off the same "
-        "attempt; `<job id>:again:<sequence of the copy>` when `mesh fsck` publishes it again",
+        "attempt; `<job id>:again:<sequence of the copy>` when `mesh fsck` publishes it again; "
+        "`<job id>:moved:<sequence of the message it replaces>:<due>` when it is rescheduled",
         "producer, worker, `mesh fsck`",
         "a publish that is repeated is a second message",
     ),
@@ -127,21 +125,6 @@ TABLE: tuple[HeaderRow, ...] = (
         "that waits longer is lost",
         "nobody",
         "it waits until there is room",
-    ),
-    HeaderRow(
-        SCHEDULER,
-        "job",
-        "`<ns>.delayed.<job id>`, where the server held it; whoever lets a delayed job run now "
-        f"publishes it to its `due` subject with this header and `{SCHEDULE_NEXT}: purge`",
-        "the server, producer",
-        "it was not delayed",
-    ),
-    HeaderRow(
-        SCHEDULE_NEXT,
-        "job",
-        "`purge`: what the header above names is removed in the same step",
-        "the server, producer",
-        "it was not delayed",
     ),
     HeaderRow(
         SOURCE,

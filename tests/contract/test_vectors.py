@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from msgspec import Raw
 from msgspec.structs import replace
+from support.clocks import HandClock
 
 from mesh.client.messages import MessageMaker, delayed_block
 from mesh.clock import SYSTEM_CLOCK
@@ -196,6 +197,8 @@ def test_mesh_publishes_the_headers_of_the_vectors() -> None:
     maker = MessageMaker(Settings(), names, SYSTEM_CLOCK)
     call = call_by_name("send_welcome", [42], {}, CallOptions())
     new_year_ms = 1_893_484_800_000
+    soon = call_by_name("send_welcome", [42], {}, CallOptions(eta_ms=new_year_ms))
+    maker_then = MessageMaker(Settings(), names, HandClock(new_year_ms))
 
     plain = maker.make(call, "order-9").block
     target = names.due("email", "high", "order-9")
@@ -203,6 +206,8 @@ def test_mesh_publishes_the_headers_of_the_vectors() -> None:
 
     assert plain == headers_of("a job as mesh publishes it")
     assert delayed == headers_of("a delayed job as mesh publishes it")
+    name = "a job that is due too soon to be held by the server, as mesh publishes it"
+    assert maker_then.make(soon, "order-9").block == headers_of(name)
 
 
 @pytest.mark.parametrize("file", ["envelope", "records", "subjects", "names", "headers"])

@@ -21,6 +21,7 @@ from mesh.client.messages import (
 )
 from mesh.contract import envelope
 from mesh.contract.envelope import Envelope, PayloadRef, Retry
+from mesh.contract.headers import LEAD_MS
 from mesh.contract.subjects import Names
 from mesh.identifiers import check_job_id
 from mesh.settings.model import JobDefaults, LimitsSettings, Settings
@@ -52,9 +53,11 @@ def call(keywords: dict[str, Any] | None = None, **own: Any) -> Call[Any]:
     return Call("send", b'["ada"]', b"{}", options, task)
 
 
+MAKER = MessageMaker(Settings(), Names("mesh"), StoppedClock())
+
+
 def make(call: Call[Any], args_ref: PayloadRef | None = None) -> Message:
-    maker = MessageMaker(Settings(), Names("mesh"), StoppedClock())
-    return maker.make(call, "job-1", args_ref)
+    return MAKER.make(call, "job-1", args_ref)
 
 
 def body_of(call: Call[Any], args_ref: PayloadRef | None = None) -> Envelope:
@@ -160,25 +163,50 @@ def test_the_app_has_the_last_word_on_where_a_job_goes() -> None:
 @pytest.mark.parametrize(
     ("keywords", "due"),
     [
-        ({"delay": "90s"}, "2030-03-17T17:48:10.000+00:00"),
-        ({"delay": 0.0015}, "2030-03-17T17:46:40.002+00:00"),
-        ({"eta": datetime(2031, 1, 1, 0, 0, 0, 5000, UTC)}, "2031-01-01T00:00:00.005+00:00"),
-        ({"eta": datetime(2001, 1, 1, tzinfo=UTC)}, "2001-01-01T00:00:00.000+00:00"),
+        ({"delay": "90s"}, "2030-03-17T17:48:09.700+00:00"),
+        ({"delay": 0.3015}, "2030-03-17T17:46:40.002+00:00"),
+        ({"eta": datetime(2031, 1, 1, 0, 0, 0, 5000, UTC)}, "2030-12-31T23:59:59.705+00:00"),
     ],
 )
 def test_a_delayed_job_is_held_by_the_server(keywords: dict[str, Any], due: str) -> None:
-    """It names the moment and the subject that it fires to; its body is that of any job."""
+    """It names a moment shortly before it is due and the subject that it fires to."""
     message = make(call({"priority": "high", **keywords}))
 
     assert message.is_delayed
     assert message.subject == "mesh.delayed.job-1"
+    due_ms = round(datetime.fromisoformat(due).timestamp() * 1000) + LEAD_MS
     assert frames.read_headers(message.block) == {
         "Nats-Msg-Id": "job-1",
         "Mesh-Task": "send",
         "Nats-Schedule": f"@at {due}",
         "Nats-Schedule-Target": "mesh.due.default.high.job-1",
+        "Mesh-Due": str(due_ms),
     }
     assert envelope.decode(message.body).args == Raw(b'["ada"]')
+
+
+@pytest.mark.parametrize(
+    ("keywords", "due_ms"),
+    [
+        ({"delay": 0.3}, NOW_MS + 300),
+        ({"delay": 0.001}, NOW_MS + 1),
+        ({"eta": datetime(2001, 1, 1, tzinfo=UTC)}, 978_307_200_000),
+    ],
+)
+def test_a_job_that_is_due_in_a_moment_goes_to_its_queue(
+    keywords: dict[str, Any], due_ms: int
+) -> None:
+    """The server's timer would be too coarse: a worker holds it until then."""
+    message = make(call(keywords))
+    guarded = MAKER.make_guarded(call(keywords), "job-1")
+
+    for one in (message, guarded):
+        assert not one.is_delayed
+        assert one.subject == "mesh.jobs.default.normal.job-1"
+        assert frames.read_headers(one.block)["Mesh-Due"] == str(due_ms)
+        assert "Nats-Schedule" not in frames.read_headers(one.block)
+    expected = "Nats-Expected-Last-Subject-Sequence-Subject"
+    assert frames.read_headers(guarded.block)[expected] == "mesh.jobs.*.*.job-1"
 
 
 def test_a_delay_of_nothing_is_no_delay() -> None:
@@ -195,7 +223,7 @@ def test_a_due_date_far_away_can_be_written() -> None:
 
 def test_more_headers_can_be_added_to_a_delayed_job() -> None:
     """A retry says which attempt it is for."""
-    block = delayed_block("job-1", "send", "mesh.due.a.low.job-1", 0, [("Mesh-Attempt", "2")])
+    block = delayed_block("job-1", "send", "mesh.due.a.low.job-1", 300, [("Mesh-Attempt", "2")])
 
     assert frames.read_headers(block)["Mesh-Attempt"] == "2"
     assert frames.read_headers(block)["Nats-Schedule"] == "@at 1970-01-01T00:00:00.000+00:00"
