@@ -11,6 +11,7 @@ import logging
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from mesh.client.client import Client
 from mesh.clock import Clock
@@ -81,7 +82,7 @@ class Lease:
         self._lease_s = lease_s
         self._clock = clock
         self._sighting = Sighting()
-        self._own: Leadership | None = None
+        self._own = Leadership("", self._lease_ms)
         self._revision = 0
         self._until_s = 0.0
         self.owner = owner
@@ -132,26 +133,22 @@ class Lease:
                 log.info("leading", extra={"owner": self.owner, "token": self.token})
 
     async def _renew(self) -> None:
-        own = self._own
-        assert own is not None, "whoever leads has written a lease"
         now_s = self._clock.monotonic()
-        if await self._write(msgspec.structs.replace(own, renewals=own.renewals + 1)):
+        if await self._write(replace(self._own, renewals=self._own.renewals + 1)):
             self._until_s = now_s + self._lease_s
         else:
             log.warning("no longer the leader: another one has taken over")
             self._lose()
 
     async def _write(self, record: Leadership) -> bool:
-        """Write the lease over the revision that was seen; say whether that is what is there."""
+        """Write the lease over the revision that was seen; say whether it is there then."""
         self._own = record
         block = frames.header_block(
             # Rolled up: a server that is killed brings back what a limit replaced.
             [(headers.EXPECTED_LAST, str(self._revision)), (headers.ROLLUP, "sub")]
         )
         try:
-            receipt = await self._publisher.publish(
-                self.subject, block, records.encode(record)
-            )
+            receipt = await self._publisher.publish(self.subject, block, records.encode(record))
         except ApiError as fault:
             if fault.err_code != WRONG_LAST_SEQUENCE:
                 raise
@@ -166,11 +163,7 @@ class Lease:
 
     def _is_own(self, found: Leadership) -> bool:
         own = self._own
-        return (
-            own is not None
-            and bool(own.owner)
-            and (found.owner, found.since_ms) == (own.owner, own.since_ms)
-        )
+        return bool(own.owner) and (found.owner, found.since_ms) == (own.owner, own.since_ms)
 
     async def _read(self) -> Held:
         entry = await self._shelf.last(self.subject)
@@ -187,4 +180,3 @@ class Lease:
     @property
     def _lease_ms(self) -> int:
         return max(1, round(self._lease_s * 1000))
-
