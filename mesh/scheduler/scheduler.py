@@ -1,4 +1,4 @@
-"""The scheduler service: any number of replicas, of which one leads and keeps schedules armed."""
+"""The scheduler service: any number of replicas, of which one leads and arms ticks."""
 
 from __future__ import annotations
 
@@ -133,6 +133,7 @@ class Scheduler:
                 if self._settings.fsck_every_s:
                     group.start_soon(self._check, self._settings.fsck_every_s)
                 await self._keep(client, Armer(client, self._clock, is_leader))
+                group.cancel_scope.cancel()
         term.cancel()  # So that it is seen to have ended.
 
     async def _keep(self, client: Client, armer: Armer) -> None:
