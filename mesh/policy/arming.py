@@ -1,4 +1,4 @@
-"""Which ticks of a schedule the scheduler arms now: a pure decision, the same for every leader."""
+"""Which ticks of a schedule are armed now: a pure decision, the same for every leader."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Arming(NamedTuple):
 
 
 def is_of_record(schedule: Schedule, status: ScheduleStatus | None) -> bool:
-    """Whether a status was written about this record, and not about one of the same id before."""
+    """Whether a status is about this record, and not about an earlier one of the same id."""
     return status is not None and status.created_at_ms == schedule.created_at_ms
 
 

@@ -64,6 +64,7 @@ class Catalogue:
         stream = kv_stream(self._names.schedules_bucket)
         self._stream = stream
         self._shelf = Shelf(client.connection, stream)
+        self._locks = Shelf(client.connection, kv_stream(self._names.locks_bucket))
         self._reader = StreamReader(client.connection, stream)
         self._records_prefix = self._names.schedule("")
         self._status_prefix = self._names.schedule_status("")
@@ -144,6 +145,7 @@ class Catalogue:
             await self._shelf.remove(
                 self._names.schedule_status(known.id), known.status_revision
             )
+        await self._locks.remove(self._names.turn(known.id))
         self.known.pop(known.id, None)
 
     def _take_status(self, entry: Entry) -> None:

@@ -201,6 +201,11 @@ class Attempt:
         return hasattr(self, "definition") and self.definition.options.exclusive
 
     @property
+    def is_of_schedule(self) -> bool:
+        """Whether it is a job of a schedule."""
+        return hasattr(self, "envelope") and bool(self.envelope.schedule)
+
+    @property
     def task_name(self) -> str:
         """The task's name, or nothing if the body could not be read."""
         return self.envelope.task if hasattr(self, "envelope") else ""

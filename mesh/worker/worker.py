@@ -35,6 +35,7 @@ from mesh.worker.news import News
 from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
+from mesh.worker.turns import Turns
 from mesh.worker.watchdog import Watchdog
 
 log = logging.getLogger("mesh.worker")
@@ -174,6 +175,7 @@ class Worker:
             fence=fence,
             metrics=self._metrics,
             keys=KeyCheck(client.keys, self._clock),
+            turns=Turns(client),
             worker_id=self.id,
         )
         processes = ProcessPool(self._app_reference, worker.process_pool)

@@ -18,6 +18,8 @@ from mesh.contract import schedules
 from mesh.contract.schedules import Schedule, ScheduleStatus
 from mesh.contract.subjects import kv_stream
 from mesh.contract.timetable import Timetable
+from mesh.policy.schedule_ticks import tick_job
+from mesh.scheduler.armer import Armer
 from mesh.scheduler.scheduler import Scheduler
 from mesh.transport.buckets import Shelf
 
@@ -87,3 +89,14 @@ async def scheduling(mesh: RunningApp) -> AsyncGenerator[Scheduler]:
             yield scheduler
         finally:
             stop.set()
+
+
+async def arm_by_hand(
+    client: Client, schedule_id: str, schedule: Schedule, *ticks_ms: int
+) -> list[str]:
+    """Arm ticks as a leader did that is gone; name their jobs."""
+    armer = Armer(client, SYSTEM_CLOCK, lambda: True)
+    now = SYSTEM_CLOCK.now_ms()
+    jobs = [tick_job(schedule_id, schedule, tick, now) for tick in ticks_ms]
+    assert await armer.arm(jobs) == [None] * len(jobs)
+    return [job.job_id for job in jobs]
