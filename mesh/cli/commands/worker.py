@@ -33,6 +33,9 @@ from mesh.cli.target import Target
     help="How long running jobs may finish when told to stop, such as 30s.",
 )
 @click.option("--loop", type=click.Choice(("asyncio", "uvloop")), help="The event loop.")
+@click.option(
+    "--with-scheduler", "has_scheduler", is_flag=True, help="Keep schedules in it, too."
+)
 @click.option("--lifeline", type=int, hidden=True)
 @connects
 @prints
@@ -48,6 +51,7 @@ def worker(
     reloads: bool,
     drain_timeout: float | None,
     loop: str | None,
+    has_scheduler: bool,
     lifeline: int | None,
 ) -> int:
     """Run the jobs of APP.
@@ -69,6 +73,7 @@ def worker(
         loop=loop,
         is_burst=is_burst,
         is_json=output.is_json,
+        has_scheduler=has_scheduler,
     )
     if reloads:  # The app is loaded by the workers alone: it may be broken now and whole soon.
         set_up_logging(target.log_level or "info", is_json=output.is_json)
@@ -93,5 +98,12 @@ def worker(
             return asyncio.run(kept.run(signals))
     from mesh.worker.process import run_process
 
+    beside = None
+    if has_scheduler:
+        from mesh.scheduler.scheduler import Scheduler
+
+        beside = Scheduler(app).run
     with StopSignals(exit_at=3) as signals:
-        return run_process(app, reference, signals, is_burst=is_burst, lifeline=lifeline)
+        return run_process(
+            app, reference, signals, is_burst=is_burst, lifeline=lifeline, beside=beside
+        )
