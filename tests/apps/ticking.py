@@ -13,5 +13,10 @@ app = Mesh()
 @app.task
 async def tick(ctx: JobContext) -> None:
     """Note that this job ran."""
+    note(ctx.job_id)
+
+
+def note(job_id: str) -> None:
+    """Write a line."""
     with Path(os.environ["EFFECTS"]).open("a", encoding="utf-8") as file:
-        file.write(f"{ctx.job_id}\n")
+        file.write(f"{job_id}\n")
