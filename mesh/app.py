@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from mesh.client.admission import Enqueued
 from mesh.client.blocking import BlockingJob, Portal
@@ -183,7 +183,7 @@ class Mesh:
             TimetableError: The expression or the zone cannot be.
             ArgumentsError: The arguments do not fit the task.
         """
-        said: ScheduleKeywords = {**keywords, "cron": expression}
+        said = cast("ScheduleKeywords", {**keywords, "cron": expression})
         return self._code_schedules.decorator(id, args, kwargs, said)
 
     def every(
@@ -209,7 +209,7 @@ class Mesh:
             TimetableError: The interval cannot be.
             ArgumentsError: The arguments do not fit the task.
         """
-        said: ScheduleKeywords = {**keywords, "every": interval}
+        said = cast("ScheduleKeywords", {**keywords, "every": interval})
         return self._code_schedules.decorator(id, args, kwargs, said)
 
     def declared_schedules(self) -> list[Declared]:

@@ -28,10 +28,6 @@ class BlockingSchedules:
         """Make or change a schedule; see ``Schedules.upsert``."""
         return self._portal.call(self._schedules.upsert(schedule_id, call, **keywords))
 
-    def list(self) -> list[ScheduleView]:
-        """List the schedules; see ``Schedules.list``."""
-        return self._portal.call(self._schedules.list())
-
     def get(self, schedule_id: str) -> ScheduleView:
         """Look at a schedule; see ``Schedules.get``."""
         return self._portal.call(self._schedules.get(schedule_id))
@@ -85,3 +81,8 @@ class BlockingSchedules:
     def sync(self, *, prune: bool = False) -> SyncReport:
         """Bring the stored schedules in line with the declared ones; see ``Schedules.sync``."""
         return self._portal.call(self._schedules.sync(prune=prune))
+
+    # The last one with a name of its own: it hides the type from annotations below it.
+    def list(self) -> list[ScheduleView]:
+        """List the schedules; see ``Schedules.list``."""
+        return self._portal.call(self._schedules.list())
