@@ -368,6 +368,59 @@ class UnreadableRecordError(MeshError, ValueError):
         )
 
 
+# --- Schedules --------------------------------------------------------------------------------
+
+
+class ScheduleNotFoundError(MeshError, LookupError):
+    """There is no such schedule.
+
+    Attributes:
+        schedule_id: The id asked for.
+    """
+
+    schedule_id: str
+
+    def __init__(self, schedule_id: str) -> None:
+        self.schedule_id = schedule_id
+        super().__init__(
+            f"there is no schedule {schedule_id!r} in this namespace; `mesh schedule list` "
+            "shows those there are"
+        )
+
+
+class ScheduleConflictError(BrokerError):
+    """A schedule was changed by others each time this program was about to.
+
+    Attributes:
+        schedule_id: The schedule.
+    """
+
+    schedule_id: str
+
+    def __init__(self, schedule_id: str) -> None:
+        self.schedule_id = schedule_id
+        super().__init__(
+            f"schedule {schedule_id!r} was changed by others again and again; try once more"
+        )
+
+
+class UnreadableScheduleError(MeshError, ValueError):
+    """A schedule's record is not what mesh writes; another program wrote it.
+
+    Attributes:
+        schedule_id: The schedule.
+    """
+
+    schedule_id: str
+
+    def __init__(self, schedule_id: str, why: str) -> None:
+        self.schedule_id = schedule_id
+        super().__init__(
+            f"the record of schedule {schedule_id!r} cannot be read: {why}. Not mesh but "
+            "another wrote it; remove it from its bucket"
+        )
+
+
 # --- The embedded server ----------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ Ticks are nominal: jitter moves a tick's due time and never its name.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import dropwhile, islice, takewhile
@@ -19,6 +20,7 @@ from mesh.policy.zones import DAY_S, LAST_S, WallClock, zone_named
 LAST_MS: Final = LAST_S * 1000
 """No tick is after this moment, near the end of the year 9999."""
 
+_FIRST_LOOK_BACK_MS = 60_000
 _SHORTEST_INTERVAL_S = 1.0
 _LONGEST_JITTER_S = 86_400.0
 
@@ -58,6 +60,29 @@ def ticks_between(timetable: Timetable, after_ms: int, until_ms: int) -> Iterato
         return iter(())
     ticks = dropwhile(lambda tick: tick <= after_ms, _all(timetable, after_ms, until_ms))
     return takewhile(lambda tick: tick <= until_ms, ticks)
+
+
+def last_ticks(
+    timetable: Timetable, until_ms: int, since_ms: int, *, limit: int
+) -> tuple[int, ...]:
+    """Calculate the last ticks up to one moment, back to another, in order.
+
+    Args:
+        timetable: The timetable.
+        until_ms: Ticks up to this moment, itself included, in milliseconds since the epoch.
+        since_ms: Ticks from this moment on.
+        limit: At most so many, the last ones.
+
+    Raises:
+        TimetableError: The timetable says what cannot be.
+    """
+    width_ms = _FIRST_LOOK_BACK_MS
+    while True:  # Ticks are found forward only: look back further and further.
+        after_ms = max(until_ms - width_ms, since_ms - 1)
+        found = deque(ticks_between(timetable, after_ms, until_ms), maxlen=limit)
+        if len(found) == limit or after_ms < since_ms:
+            return tuple(found)
+        width_ms *= 8
 
 
 def due_ms(timetable: Timetable, schedule: str, tick_ms: int) -> int:
