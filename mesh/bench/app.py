@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import anyio
@@ -29,6 +30,13 @@ async def tell(number: int, seconds: float) -> int:
     _leave(f"{STARTED} {number}\n")
     await anyio.sleep(seconds)
     _leave(f"{ENDED} {number}\n")
+    return number
+
+
+@app.task
+async def arrive(number: int) -> int:
+    """Leave a line that says when it was started; return the number."""
+    _leave(f"{number} {time.time_ns()}\n")
     return number
 
 

@@ -56,6 +56,44 @@ class CrashReport(Struct, frozen=True):
     crash_doubled: int
 
 
+class DelayedReport(Struct, frozen=True, kw_only=True):
+    """How punctual delayed jobs were on an idle worker.
+
+    Attributes:
+        lateness_p50_ms: From when a job was due to the start of its task: the median.
+        lateness_p99_ms: The same; 99 of 100 were at least as punctual.
+        lateness_max_ms: The same; the least punctual.
+        early: How many started before they were due.
+        missing: How many did not start at all.
+        jobs: How many there were.
+    """
+
+    lateness_p50_ms: float
+    lateness_p99_ms: float
+    lateness_max_ms: float
+    early: int
+    missing: int
+    jobs: int
+
+
+class OutageReport(Struct, frozen=True, kw_only=True):
+    """What became of delayed jobs that were due while the server was away.
+
+    Attributes:
+        outage_s: From the kill of the server until it was ready again.
+        excess_s: By how much the latest job was later than that.
+        missing: How many did not start at all.
+        doubled: How many started more than once.
+        jobs: How many there were.
+    """
+
+    outage_s: float
+    excess_s: float
+    missing: int
+    doubled: int
+    jobs: int
+
+
 class Pace(Struct, frozen=True):
     """What both mesh and the bare loop are measured by, in one round.
 

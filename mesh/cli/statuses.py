@@ -99,7 +99,7 @@ def details(status: JobStatus) -> str:
         if value not in (None, "", 0) and name not in (*_TIMES, "error")
     }
     shown |= {
-        name.removesuffix("_ms"): _instant(value)
+        name.removesuffix("_ms"): moment(value)
         for name in _TIMES
         if (value := getattr(status, name))
     }
@@ -109,5 +109,6 @@ def details(status: JobStatus) -> str:
     return "\n".join(f"{name:{width}}{value}" for name, value in shown.items())
 
 
-def _instant(at_ms: int) -> str:
+def moment(at_ms: int) -> str:
+    """A point in time for people: ISO 8601, in UTC."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -131,6 +131,8 @@ class Intake:
 
     async def _take(self, attempt: Attempt) -> Outcome | None:
         is_read = hasattr(attempt, "envelope")
+        if not is_read and await self._is_claimed_at_once(attempt):
+            return await self._ended(attempt)
         must_claim = not is_read or attempt.is_exclusive or attempt.is_of_schedule
         if must_claim:
             ended = await self._recall(attempt)
@@ -145,6 +147,27 @@ class Intake:
             or await self._turns.check(attempt)
             or await self._claim(attempt)
         )
+
+    async def _is_claimed_at_once(self, attempt: Attempt) -> bool:
+        """Claim a job that was held until it was due, without a question; say whether it was.
+
+        It is punctual so. That it was not there before is nearly certain, and else the claim is
+        refused, or its terminal record is found right after.
+        """
+        delivery = attempt.delivery
+        block = delivery.headers
+        if not delivery.is_first or _SOURCE not in block or _ATTEMPT in block:
+            return False
+        if _REPEAT in block or self.read(attempt) is not None:
+            return False
+        if not attempt.is_read or attempt.is_exclusive:
+            return False
+        claimed_s = self._loop.time()
+        if not await self._fence.write(attempt, self._recorder.running(attempt)):
+            return False
+        attempt.has_record = True
+        attempt.confirmed_s = claimed_s
+        return True
 
     async def _recall(self, attempt: Attempt) -> Outcome | None:
         """Ask the records what became of the job: the delivery count is only a hint."""

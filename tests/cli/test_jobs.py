@@ -242,3 +242,30 @@ def test_arguments_are_read_from_stdin(working: CommandLine, tmp_path: Path) -> 
     )
 
     assert done.stdout == b"42\n"
+
+
+def test_a_delayed_job_is_moved_and_runs_now(working: CommandLine) -> None:
+    """What was done is printed; a job that has ended is not moved."""
+    working("enqueue", "add", "--json", "[1, 2]", "--delay", "1h", "--job-id", "moved")
+
+    told = working("job", "reschedule", "moved", "--eta", "2126-01-01T00:00:00Z")
+    assert told == "job moved is due at 2126-01-01T00:00:00.000+00:00\n"
+    moved = working.json("job", "reschedule", "moved", "--delay", "2h", "--json")
+    assert moved["due_at_ms"] < 4_922_899_200_000
+    assert working("job", "run-now", "moved") == "job moved runs now\n"
+    assert working("result", "moved", "--timeout", "20s") == "3\n"
+
+    assert "has succeeded" in working("job", "run-now", "moved", code=1)
+    assert "has succeeded" in working("job", "reschedule", "moved", "--delay", "1h", code=1)
+
+
+def test_a_job_that_is_ready_need_not_be_moved(cli: CommandLine) -> None:
+    """To run it now is done already; to move it is refused."""
+    cli("setup")
+    cli("enqueue", "t", "--job-id", "ready")
+
+    assert "did not wait any more" in cli("job", "run-now", "ready")
+    assert cli.json("job", "run-now", "ready", "--json") == {"job_id": "ready", "moved": False}
+    assert "it is ready" in cli("job", "reschedule", "ready", "--delay", "1h", code=1)
+    assert "not both" in cli("job", "reschedule", "ready", code=2)
+    assert "is not known" in cli("job", "run-now", "nosuch", code=3)

@@ -24,6 +24,7 @@ PAGES = {
         "a.png at 300\nTrue sent to ann@example.org\n19\n42\n[3, 7]\nTrue books rebuilt\n"
     ),
     "docs/start/tasks-and-jobs.md": "order 7 confirmed",
+    "docs/how-to/delay-jobs.md": "waits no more: True\nAda was reminded\n",
     "docs/how-to/unique-jobs.md": "False True order 9 charged\nTrue\n",
     "docs/how-to/limit-time.md": "crawled some: True",
     "docs/how-to/cancel-jobs.md": "cancelled: True\ncancelled\n",

@@ -15,27 +15,37 @@ from mesh.cli.output import Output, is_terminal, table
 @click.option("--jobs", type=click.IntRange(min=1), default=20_000, show_default=True)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--crash", is_flag=True, help="Kill a worker; measure how its jobs come back.")
+@click.option("--delayed", is_flag=True, help="Measure how late delayed jobs start.")
+@click.option("--outage", is_flag=True, help="Kill the server while delayed jobs come due.")
 @prints
-def bench(*, output: Output, jobs: int, rounds: int, crash: bool) -> None:
+def bench(*, output: Output, jobs: int, rounds: int, **flags: bool) -> None:
     """Measure mesh on this machine, on its own server."""
     import msgspec
 
-    from mesh.bench import crash as crashing
-    from mesh.bench import main
+    from mesh.bench import crash, delayed, main
 
-    if crash and any(map(_is_given, ("jobs", "rounds"))):
-        msg = "--crash has its own jobs and one round: leave --jobs and --rounds out"
+    chosen = [flag for flag, is_set in sorted(flags.items()) if is_set]
+    if len(chosen) > 1:
+        msg = f"give one of {', '.join(f'--{flag}' for flag in chosen)}"
+        raise click.UsageError(msg)
+    if chosen and any(map(_is_given, ("jobs", "rounds"))):
+        msg = f"--{chosen[0]} has its own jobs and one round: leave --jobs and --rounds out"
         raise click.UsageError(msg)
 
     def on_step(step: str) -> None:
         if is_terminal(sys.stderr):
             click.echo(f"{step} ...", err=True)
 
-    report = (
-        crashing.run(on_step=on_step)
-        if crash
-        else main.run(jobs=jobs, rounds=rounds, on_step=on_step)
-    )
+    report: msgspec.Struct
+    match chosen:
+        case ["crash"]:
+            report = crash.run(on_step=on_step)
+        case ["delayed"]:
+            report = delayed.run(on_step=on_step)
+        case ["outage"]:
+            report = delayed.run_outage(on_step=on_step)
+        case _:
+            report = main.run(jobs=jobs, rounds=rounds, on_step=on_step)
     figures = msgspec.structs.asdict(report)
     rows = [(name, _plain(value)) for name, value in figures.items()]
     output.show(figures, table(("figure", "value"), rows))

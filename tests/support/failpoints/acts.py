@@ -36,7 +36,7 @@ async def enqueue(app: Mesh, prefix: str) -> None:
         await plain.enqueue(LARGE),
         await plain.options(job_id=f"{prefix}-a").enqueue("some"),
         await app.send("plain", [LARGE], job_id=f"{prefix}-b"),
-        await plain.options(job_id=f"{prefix}-c", delay=0.3).enqueue("some"),
+        await plain.options(job_id=f"{prefix}-c", delay=0.6).enqueue("some"),
     ]
     for job in jobs:
         await job.result(timeout=LIMIT_S)
@@ -147,6 +147,7 @@ async def operate(app: Mesh, prefix: str) -> None:
     await client.publisher.publish(subject, block, b'{"task":"plain"}')
     await queue.status()
     await app.queue_statuses()
+    await queue.move(to_priority="low")
     await queue.purge()
 
 

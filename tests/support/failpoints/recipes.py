@@ -113,7 +113,8 @@ async def expired(run: Run) -> None:
 
 async def delayed(run: Run) -> None:
     """A job is held by the server."""
-    await run.send("plain", delay=0.3)
+    await run.send("plain", delay=0.6)
+    await run.send("plain", delay=0.2)  # Too soon for the server: its worker holds it.
 
 
 async def cancelled(run: Run) -> None:
@@ -259,6 +260,7 @@ RECIPES = {
         Recipe("enqueue_many", nothing, act="enqueue_many"),
         Recipe("enqueue_atomically", nothing, act="enqueue_atomically"),
         Recipe("cancel", nothing, act="cancel"),
+        Recipe("move", nothing, act="move"),
         Recipe("letters", dead_jobs, act="letters"),
         Recipe("replay", dead_jobs, act="replay"),
         Recipe("bury", dead_jobs, act="bury"),
