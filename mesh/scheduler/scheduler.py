@@ -58,7 +58,9 @@ class Scheduler:
         return self._lease is not None and self._lease.is_mine()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until told to stop; then let another replica lead at once.
+        """Store the schedules that the app declares, then serve until told to stop.
+
+        A replica that is told to stop lets another one lead at once.
 
         Args:
             stop: Set to have it return.
@@ -66,10 +68,13 @@ class Scheduler:
         Raises:
             ConnectError: No server was reached.
             NotProvisionedError: The streams and buckets do not exist.
+            OptionError: A schedule that the app declares says what cannot be.
+            SettingsError: A schedule of the settings file does.
             BrokerError: The server could not be asked when it began.
         """
         client = await self._app.client()
         await self._check_set_up(client)
+        await self._app.schedules.sync()
         lease = self._lease = Lease(
             client, SERVICE, self.id, self._settings.lease_s, self._clock
         )

@@ -1,57 +1,35 @@
-"""Schedules: declared beside a task, changed at run time, made up for by hand."""
+"""The story of a schedule: declared beside its task, run by a worker, looked at."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 from support.running import RunningApp
+from support.schedules import LIMIT_S, scheduling
+from support.waiting import until
 
 from mesh import JobContext, State
-from mesh.clock import SYSTEM_CLOCK
 
 
-async def test_a_report_runs_every_morning_and_for_the_days_that_were_missed(
-    mesh: RunningApp,
-) -> None:
-    """A report is declared for eight in the morning; last week is made up for in one call."""
-    app = mesh.app
-    days: list[str] = []
+async def test_a_task_runs_again_and_again_and_its_schedule_says_so(mesh: RunningApp) -> None:
+    """It is stored when the scheduler starts, and each run knows its tick."""
+    ticks: list[int] = []
 
-    @app.cron("0 8 * * 1-5", tz="Europe/Berlin", id="daily-report", about="for the board")
-    @app.task(queue="reports")
-    async def report(ctx: JobContext) -> str:
+    @mesh.app.every("1s", id="pulse", about="shows that all is well")
+    @mesh.app.task
+    async def beat(ctx: JobContext) -> None:
         assert ctx.scheduled_for is not None
-        days.append(f"{ctx.scheduled_for:%a}")
-        return ctx.schedule
+        ticks.append(round(ctx.scheduled_for.timestamp()))
 
-    now = datetime.fromtimestamp(SYSTEM_CLOCK.now_ms() / 1000, UTC)
-    async with mesh.worker(worker__queues="reports"):
-        synced = await app.schedules.sync()
-        seen = await app.schedules.get("daily-report")
+    assert beat.name == "beat"
+    async with mesh.worker(), scheduling(mesh):
+        await until(lambda: len(ticks) >= 2, "two ticks have come", LIMIT_S)
 
-        assert synced.created == ("daily-report",)
-        assert (await app.schedules.sync()).unchanged == ("daily-report",)
-        assert (seen.schedule.queue, seen.schedule.origin) == ("reports", "code")
-        assert seen.next_ms is not None
-        assert seen.next_ms > now.timestamp() * 1000
-        assert all(tick.hour == 8 for tick in await app.schedules.preview("daily-report", n=9))
+        async def is_told() -> bool:
+            last = (await mesh.app.schedules.list())[0].last_run
+            return last is not None and last.state is State.SUCCEEDED
 
-        week = (now - timedelta(days=7), now)
-        filled = await app.schedules.backfill("daily-report", *week)
-        for job_id in filled.enqueued:
-            assert await app.job(job_id).result(timeout=20) == "daily-report"
-        again = await app.schedules.backfill("daily-report", *week)
+        await until(is_told, "the list tells of the last run", LIMIT_S)
+        view = await mesh.app.schedules.get("pulse")
 
-        assert sorted(days) == ["Fri", "Mon", "Thu", "Tue", "Wed"]
-        assert (again.enqueued, again.skipped) == ((), filled.enqueued)
-
-        resting = await app.schedules.pause("daily-report", note="holidays", until="30d")
-        by_hand = await app.schedules.trigger("daily-report")
-
-        assert resting.is_paused
-        assert await by_hand.result(timeout=20) == "daily-report"
-        assert (await by_hand.status()).state is State.SUCCEEDED
-        assert not (await app.schedules.resume("daily-report")).is_paused
-
-        await app.schedules.remove("daily-report")
-        assert await app.schedules.list() == []
+    assert ticks[1] == ticks[0] + 1
+    assert view.next_run is not None
+    assert view.about == "shows that all is well"

@@ -100,3 +100,9 @@ async def arm_by_hand(
     jobs = [tick_job(schedule_id, schedule, tick, now) for tick in ticks_ms]
     assert await armer.arm(jobs) == [None] * len(jobs)
     return [job.job_id for job in jobs]
+
+
+async def tell(client: Client, schedule_id: str, status: ScheduleStatus) -> None:
+    """Write what a leader said of a schedule."""
+    subject = client.names.schedule_status(schedule_id)
+    await client.publisher.publish(subject, b"", schedules.encode(status))
