@@ -271,6 +271,8 @@ RECIPES = {
         Recipe("claim_many", nothing, act="claim_many"),
         Recipe("check", damage, act="check"),
         Recipe("silence", nothing, act="silence"),
+        Recipe("schedule", nothing, act="schedule"),
+        Recipe("declare", nothing, act="declare"),
     )
 }
 
