@@ -10,13 +10,14 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, ove
 from mesh.client.admission import Enqueued
 from mesh.client.blocking import BlockingJob, Portal
 from mesh.client.blocking_letters import BlockingDeadLetters
+from mesh.client.blocking_queues import BlockingQueue
 from mesh.client.blocking_schedules import BlockingSchedules
 from mesh.client.client import Client
 from mesh.client.dead_letters import DeadLetters
 from mesh.client.findings import FsckReport
 from mesh.client.job import Job
 from mesh.client.loops import ClientsOfLoops
-from mesh.client.queues import BlockingQueue, Queue, QueueStatus, queue_statuses
+from mesh.client.queues import Queue, QueueStatus, queue_statuses
 from mesh.client.reconciler import FsckOptions, fsck
 from mesh.client.schedule_declaring import CodeSchedules, Schedulable, declared_in_file
 from mesh.client.schedule_making import CronKeywords, Declared, ScheduleKeywords
