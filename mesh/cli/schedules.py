@@ -80,9 +80,11 @@ def values(view: ScheduleView) -> dict[str, Any]:
     """A schedule as a program reads it."""
     import msgspec
 
-    told: dict[str, Any] = msgspec.to_builtins(view)
-    times = {"next": view.next_ms, "last_tick": view.last.tick_ms if view.last else None}
     from mesh.client.schedule_views import in_zone
+
+    # By way of JSON, for the arguments are JSON already.
+    told: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(view))
+    times = {"next": view.next_ms, "last_tick": view.last.tick_ms if view.last else None}
 
     return told | {
         name: None if ms is None else in_zone(view.schedule.timetable, ms).isoformat()

@@ -24,12 +24,12 @@ async def test_a_task_runs_again_and_again_and_its_schedule_says_so(mesh: Runnin
         await until(lambda: len(ticks) >= 2, "two ticks have come", LIMIT_S)
 
         async def is_told() -> bool:
-            last = (await mesh.app.schedules.list())[0].last_run
+            last = (await mesh.app.schedules.list())[0].last
             return last is not None and last.state is State.SUCCEEDED
 
         await until(is_told, "the list tells of the last run", LIMIT_S)
         view = await mesh.app.schedules.get("pulse")
 
     assert ticks[1] == ticks[0] + 1
-    assert view.next_run is not None
-    assert view.about == "shows that all is well"
+    assert view.next_ms is not None
+    assert view.schedule.about == "shows that all is well"

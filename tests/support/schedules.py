@@ -30,7 +30,7 @@ MINUTE_MS = 60_000
 def every(seconds: float, task: str = "tick", **more: Any) -> Schedule:
     """A schedule that is due at an interval, in a minute for the first time."""
     now = SYSTEM_CLOCK.now_ms()
-    moments = {"since_ms": now, "created_at_ms": now, "updated_at_ms": now}
+    moments: dict[str, Any] = {"since_ms": now, "created_at_ms": now, "updated_at_ms": now}
     timetable = Timetable(every_s=seconds, start_ms=now + MINUTE_MS)
     return Schedule(task, timetable, "default", **moments | more)
 
@@ -38,7 +38,7 @@ def every(seconds: float, task: str = "tick", **more: Any) -> Schedule:
 def at(*moments_ms: int, task: str = "tick", **more: Any) -> Schedule:
     """A schedule that is due at some moments."""
     now = SYSTEM_CLOCK.now_ms()
-    moments = {"since_ms": now, "created_at_ms": now, "updated_at_ms": now}
+    moments: dict[str, Any] = {"since_ms": now, "created_at_ms": now, "updated_at_ms": now}
     return Schedule(task, Timetable(at_ms=moments_ms), "default", **moments | more)
 
 
@@ -75,7 +75,8 @@ async def armed(client: Client) -> list[str]:
     answer = await client.connection.api(
         f"STREAM.INFO.{client.names.delayed_stream}", {"subjects_filter": f"{prefix}*"}
     )
-    return sorted(name.removeprefix(prefix) for name in answer["state"].get("subjects") or {})
+    subjects: dict[str, int] = answer["state"].get("subjects") or {}
+    return sorted(name.removeprefix(prefix) for name in subjects)
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ OUTAGE_MS = 10 * MINUTE_MS
 async def test_ticks_that_nobody_armed_follow_the_rule(
     mesh: RunningApp, misfire: Misfire, made_up: list[int]
 ) -> None:
-    """One tick a minute was due; they run late, each under the id of its tick, or not at all."""
+    """One tick a minute was due: each runs late, under its own id, or not at all."""
     ran: list[str] = []
 
     @mesh.app.task(name="tick")
