@@ -53,6 +53,7 @@ LOCAL = {
     "at_once": "waits for tasks whose own awaits are sites",
     "backfill": "waits for tasks whose own awaits are sites",
     "last_runs": "waits for tasks whose own awaits are sites",
+    "_over": "waits for tasks whose own awaits are sites",
     "keeper.close": "waits for tasks whose own awaits are sites",
     "_cancellations.close": "waits for a task whose own awaits are sites",
     "_trust.stop": "waits for a task whose own awaits are sites",
