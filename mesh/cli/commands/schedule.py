@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -74,9 +73,10 @@ def add(
     rules: dict[str, Any],
     **job: Any,
 ) -> None:
-    """Add schedule ID, which runs TASK; or change it to what is said here.
+    """Add schedule ID, which runs TASK, or change it.
 
-    Say when with one of --cron, --every and --at. A pause stays.
+    Say when with one of --cron, --every and --at. What is not said is as in a new schedule; a
+    pause stays.
     """
     from mesh.tasks.definition import call_by_name
     from mesh.tasks.options import call_options
@@ -106,7 +106,10 @@ def pause(
     until: datetime | None,
     length: float | None,
 ) -> None:
-    """Let schedule ID rest: it has no ticks, and none of them is made up for."""
+    """Let schedule ID rest.
+
+    It has no ticks then, and none of them is made up for.
+    """
     if until is not None and length is not None:
         message = "Give --until or --for, not both."
         raise click.UsageError(message)
@@ -129,7 +132,10 @@ def resume(*, output: Output, target: Target, name: str) -> None:
 @connects
 @prints
 def trigger(*, output: Output, target: Target, name: str) -> None:
-    """Run the job of schedule ID now, also while it rests; print the job's id."""
+    """Run the job of schedule ID now; print the job's id.
+
+    Also while it rests.
+    """
     job = _run(target, lambda them: them.trigger(name))
     output.show({"job_id": job.id}, job.id)
 
@@ -160,7 +166,10 @@ def preview(
     after: datetime | None,
     times: dict[str, Any],
 ) -> None:
-    """Print the next ticks of schedule ID, or of --cron, --every or --at without a server."""
+    """Print the next ticks of schedule ID, or of a timetable.
+
+    A timetable is said with --cron, --every or --at, and needs no server.
+    """
     if (name is None) == (not times):
         message = "Give the ID of a schedule, or a timetable such as --cron '0 8 * * *'."
         raise click.UsageError(message)
@@ -171,6 +180,8 @@ def preview(
     if name is not None:
         ticks = _run(target, ask)
     else:
+        import asyncio
+
         ticks = asyncio.run(_awaited(ask(target.app().schedules)))
     schedules.show_ticks(output, ticks)
 
@@ -184,7 +195,10 @@ def preview(
 def backfill(
     *, output: Output, target: Target, name: str, start: datetime, end: datetime
 ) -> None:
-    """Enqueue the past ticks of schedule ID, each unless its job is there already."""
+    """Enqueue the past ticks of schedule ID.
+
+    Those whose jobs are there already are left out.
+    """
 
     def fill(them: Schedules) -> Awaitable[Backfilled]:
         return them.backfill(name, start, end)
@@ -200,7 +214,7 @@ def backfill(
 @connects
 @prints
 def history(*, output: Output, target: Target, name: str, limit: int) -> None:
-    """Show the jobs of the last ticks of schedule ID, the newest first."""
+    """Show the jobs of the last ticks of schedule ID."""
 
     async def ask(them: Schedules) -> tuple[Schedule, list[ScheduleRun]]:
         view: ScheduleView = await them.get(name)
@@ -216,7 +230,9 @@ def history(*, output: Output, target: Target, name: str, limit: int) -> None:
 @connects
 @prints
 def sync(*, output: Output, target: Target, app: str | None, prune: bool) -> None:
-    """Store the schedules that the settings file declares, and those of APP's code.
+    """Store the schedules that file and code declare.
+
+    Those of the settings file, and those of APP's code if it is given.
 
     With --prune those are removed that code or file declared once and do not any more; give
     APP then, or those of its code are taken for forgotten.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple, get_args
@@ -32,25 +32,27 @@ MINUTE = timedelta(minutes=1)
 START = datetime(2025, 1, 1, tzinfo=UTC)
 HOURS = (datetime(2028, 1, 1, tzinfo=UTC) - START) // HOUR
 
-Match = Callable[[datetime], bool]
-
 
 class Expression(NamedTuple):
-    """A cron expression, and the same in Python."""
+    """A cron expression, and the hours and minutes that it means."""
 
     cron: str
-    matches: Match
+    hours: Container[int]
+    minutes: Container[int]
     is_steady: bool = False
+
+    def matches(self, wall: datetime) -> bool:
+        return wall.minute in self.minutes and wall.hour in self.hours
 
 
 EXPRESSIONS = (
-    Expression("30 2 * * *", lambda wall: (wall.hour, wall.minute) == (2, 30)),
-    Expression("45 1,2 * * *", lambda wall: wall.hour in (1, 2) and wall.minute == 45),
-    Expression("0 0 * * *", lambda wall: (wall.hour, wall.minute) == (0, 0)),
-    Expression("15 */2 * * *", lambda wall: wall.hour % 2 == 0 and wall.minute == 15),
-    Expression("*/20 0-3 * * *", lambda wall: wall.hour <= 3 and wall.minute % 20 == 0),
-    Expression("*/5 * * * *", lambda wall: wall.minute % 5 == 0, is_steady=True),
-    Expression("10 * * * *", lambda wall: wall.minute == 10, is_steady=True),
+    Expression("30 2 * * *", (2,), (30,)),
+    Expression("45 1,2 * * *", (1, 2), (45,)),
+    Expression("0 0 * * *", (0,), (0,)),
+    Expression("15 */2 * * *", range(0, 24, 2), (15,)),
+    Expression("*/20 0-3 * * *", range(4), (0, 20, 40)),
+    Expression("*/5 * * * *", range(24), range(0, 60, 5), is_steady=True),
+    Expression("10 * * * *", range(24), (10,), is_steady=True),
 )
 
 
