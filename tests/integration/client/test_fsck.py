@@ -167,7 +167,7 @@ async def test_a_job_that_is_due_and_waits_for_room_is_not_lost(damaged: Running
     damaged.app.override({"limits.max_jobs": 1})
     await damaged.app.setup()
     first = await damaged.app.send("double", [1])
-    job = await damaged.app.send("double", [4], delay=0.1)
+    job = await damaged.app.send("double", [4], delay=0.5)
     client, delayed = await shelf(damaged, "delayed_stream")
 
     async def is_due() -> bool:
@@ -711,7 +711,7 @@ async def test_what_is_left_of_a_job_that_was_due_is_removed(damaged: RunningApp
     """A server that is killed may keep for good what it had handed over."""
     client, delayed = await shelf(damaged, "delayed_stream")
     async with damaged.worker():
-        job = await damaged.app.send("double", [3], delay=0.1)
+        job = await damaged.app.send("double", [3], delay=0.5)
         assert await job.result(30) == 6
         await until(lambda: no_message(damaged), "it is acknowledged")
     subject = client.names.due("default", "normal", job.id)
@@ -731,7 +731,7 @@ async def test_a_job_that_was_delayed_leaves_nothing_behind(damaged: RunningApp)
     """Its message is removed with its end, not only when the server confirms its way."""
     client, delayed = await shelf(damaged, "delayed_stream")
     async with damaged.worker():
-        job = await damaged.app.send("double", [3], delay=0.1)
+        job = await damaged.app.send("double", [3], delay=0.5)
         assert await job.result(30) == 6
         await until(lambda: no_message(damaged), "it is acknowledged")
 

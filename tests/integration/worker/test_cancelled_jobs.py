@@ -289,7 +289,7 @@ async def test_a_job_that_is_due_and_in_neither_stream_is_still_known(
         """Do nothing."""
 
     await mesh.app.setup()
-    job = await work.options(delay=0.3).enqueue()
+    job = await work.options(delay=0.5).enqueue()
 
     async def is_due() -> bool:
         return await mesh.count("jobs_stream") == 1
