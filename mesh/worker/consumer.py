@@ -23,6 +23,7 @@ from mesh.worker.executor import Executor
 from mesh.worker.intake import Intake
 from mesh.worker.limits import TimeKeeper
 from mesh.worker.settlement import Settlement
+from mesh.worker.tracing import TracedExecutor, TracedSettlement
 from mesh.worker.trust import Trust
 from mesh.worker.watchdog import Watchdog
 
@@ -54,7 +55,7 @@ class Consumer:
         *,
         feeds: Sequence[Feed[Attempt]],
         intake: Intake,
-        executor: Executor,
+        executor: Executor | TracedExecutor,
         timekeeper: TimeKeeper,
         clock: Clock,
     ) -> None:
@@ -83,7 +84,7 @@ class Consumer:
         self._cancellations = Cancellations(client, self.in_hand)
         self._idle = asyncio.Event()
         self._idle.set()
-        self.settlement: Settlement
+        self.settlement: Settlement | TracedSettlement
         self.watchdog: Watchdog
 
     async def start(self) -> None:
@@ -173,6 +174,8 @@ class Consumer:
             return
         # Its task's context refers back to it: cut here, the collector need not find the ring.
         attempt.coroutine = None
+        if attempt.trace is not None:
+            attempt.trace.close()
         if attempt.holds_slot:
             self._free_slot(attempt)
         if not self.in_hand:
@@ -265,10 +268,9 @@ class Consumer:
                 attempt.delivery.is_first = False  # The process was frozen meanwhile.
             if self._cancellations.was_heard(attempt.job_id):
                 attempt.stop("cancelled")
-            intake = self._intake
-            outcome = intake.read(attempt) if intake.is_plain(attempt) else None
+            outcome = self._intake.read(attempt) if self._intake.is_plain(attempt) else None
             if outcome is None and not attempt.is_read:
-                outcome = await intake.take(attempt)
+                outcome = await self._intake.take(attempt)
             if outcome is None:
                 outcome = await self._executor.execute(attempt)
             self.settlement.settle(attempt, outcome)
@@ -290,8 +292,8 @@ class Consumer:
             # A tick asks again: at once would be a hot loop.
             lane.refused_until = self._loop.time() + _REFUSED_WAIT_S
             self.watchdog.refused(lane)
-            return
-        self._pull_soon()
+        else:
+            self._pull_soon()
 
     def _on_doubt(self) -> None:
         """Have what is in hand ask the records: before it starts, or before it ends its job."""
@@ -299,9 +301,8 @@ class Consumer:
             attempt.doubt()
 
     def _on_reconnect(self) -> None:
-        for feed in self._feeds:
-            for lane in feed.lanes:
-                lane.forget()
+        for lane in [lane for feed in self._feeds for lane in feed.lanes]:
+            lane.forget()
         self._pull_soon()
 
     def _replenish(self, attempt: Attempt) -> None:

@@ -28,6 +28,7 @@ class Order(Struct, frozen=True, array_like=True):
     soft_timeout_s: float | None
     schedule: str
     scheduled_for_ms: int
+    trace: dict[str, str] = {}
 
 
 class Answer(Struct, frozen=True, array_like=True, tag=True):

@@ -42,12 +42,12 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def dev(
     *, output: Output, target: Target, reference: str, port: int | None, store_dir: Path
 ) -> int:
-    """Run APP while you write it: server, worker, scheduler, reload.
+    """Run APP while you write it: server, worker, reload.
 
     APP is module:name or file.py:name. Uses the NATS server of the settings if one answers,
-    else starts one on this machine. Creates the streams, runs a worker that starts anew when a
-    .py file changes, and shows what happens to jobs. Ctrl-C ends all of it, but never a server
-    that was there before.
+    else starts one on this machine. Creates the streams, runs a worker, which keeps schedules
+    too and starts anew when a .py file changes, and shows what happens to jobs. Ctrl-C ends all
+    of it, but never a server that was there before.
     """
     import asyncio
 
@@ -56,7 +56,7 @@ def dev(
     if port:
         target = target._replace(url=f"nats://127.0.0.1:{port}")
     settings = target.app(reference).settings
-    set_up_logging(settings.log_level, is_json=output.is_json)
+    set_up_logging(settings, is_json=output.is_json)
     addresses = () if port == 0 else settings.servers
     return asyncio.run(_develop(target, reference, _server_for(addresses, store_dir), output))
 

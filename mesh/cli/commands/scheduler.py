@@ -33,7 +33,7 @@ def scheduler(*, output: Output, target: Target, reference: str) -> Exit:
     from mesh.worker.signals import StopSignals
 
     app = target.app(reference)
-    set_up_logging(app.settings.log_level, is_json=output.is_json)
+    set_up_logging(app.settings, is_json=output.is_json)
     with StopSignals(exit_at=3) as signals:
         asyncio.run(_serve(app, signals))
     return Exit.OK

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 from msgspec.structs import replace
-from support.failpoints.acts import LIMIT_S, Act, task_of
+from support.failpoints.acts import Act, task_of
 from support.schedules import at, change, put, remove, status_of
 from support.waiting import until
 
@@ -25,6 +25,7 @@ from mesh.scheduler.catalogue import Catalogue
 from mesh.scheduler.scheduler import SERVICE, Scheduler
 
 _HOUR_MS = 3_600_000
+LIMIT_S = 22.0  # A read that got no answer is given up after ten seconds.
 _SETTINGS = {"scheduler.lease_s": 1.0, "scheduler.fsck_every_s": 0.3}
 
 
