@@ -70,9 +70,8 @@ class Consumer:
         self._timekeeper = timekeeper
         self._early = Early(clock, self._on_due)
         lanes = [lane for feed in feeds for lane in feed.lanes]
-        self._trust = Trust(
-            client.connection, client.publisher, self._names, lanes, self._on_doubt
-        )
+        way, publisher = client.connection, client.publisher
+        self._trust = Trust(way, publisher, self._names, lanes, self._on_doubt)
         self._loop = asyncio.get_running_loop()
         # Far below the ack wait: whatever is older may be another worker's already.
         self._silence_s = client.settings.worker.ack_wait_s / 2
