@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from mesh.client.admission import Enqueued
 from mesh.client.blocking import BlockingJob, Portal
 from mesh.client.blocking_letters import BlockingDeadLetters
 from mesh.client.blocking_queues import BlockingQueue
+from mesh.client.blocking_schedules import BlockingSchedules
 from mesh.client.client import Client
 from mesh.client.dead_letters import DeadLetters
 from mesh.client.findings import FsckReport
@@ -18,11 +19,16 @@ from mesh.client.job import Job
 from mesh.client.loops import ClientsOfLoops
 from mesh.client.queues import Queue, QueueStatus, queue_statuses
 from mesh.client.reconciler import FsckOptions, fsck
+from mesh.client.schedule_declaring import CodeSchedules, Schedulable, declared_in_file
+from mesh.client.schedule_making import CronKeywords, Declared, ScheduleKeywords
+from mesh.client.schedules import Schedules
 from mesh.client.task import Stranger, Task, TaskDecorator
-from mesh.errors import MeshError
+from mesh.durations import Duration
+from mesh.errors import MeshError, SettingsError
 from mesh.identifiers import check_job_id
 from mesh.settings.loading import load
 from mesh.settings.model import Settings
+from mesh.settings.schedules import read_schedule_tables
 from mesh.tasks.context import JobContext
 from mesh.tasks.definition import Call, call_by_name
 from mesh.tasks.options import CallKeywords, CommonOptions, call_options
@@ -31,6 +37,7 @@ from mesh.transport.provisioner import Step
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S", bound=Schedulable)
 
 
 class Mesh:
@@ -71,6 +78,7 @@ class Mesh:
         self._cli: dict[str, Any] = {}
         self._settings: Settings | None = None
         self._clients = ClientsOfLoops()
+        self._code_schedules = CodeSchedules()
         self.tasks = Registry()
         self.portal = Portal(self.close)
         self.sync = BlockingMesh(self)
@@ -149,6 +157,80 @@ class Mesh:
         """
         decorator = TaskDecorator(self, self.tasks, name, pool, keywords)
         return decorator if function is None else decorator(function)
+
+    def cron(
+        self,
+        expression: str,
+        *,
+        id: str | None = None,  # noqa: A002 - it is the id of the schedule, for whoever reads it
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **keywords: Unpack[CronKeywords],
+    ) -> Callable[[S], S]:
+        """Declare a schedule of the task below: ``@app.cron("0 8 * * 1-5", tz=...)``.
+
+        It is stored when ``mesh scheduler`` starts with this app, or by ``mesh schedule sync``.
+
+        Args:
+            expression: Five fields, six with the seconds in front, or such as ``@daily``.
+            id: The schedule's id; None: the task's name, with hyphens for dots.
+            args: Positional arguments of its jobs.
+            kwargs: Named arguments of its jobs.
+            **keywords: ``tz, start, end, jitter, dst_gap, dst_overlap, misfire, catchup,
+                catchup_limit, overlap, max_runs, about``; see ``ScheduleKeywords``.
+
+        Raises:
+            OptionError: A keyword is unknown, its value cannot be, or the id is taken.
+            TimetableError: The expression or the zone cannot be.
+            ArgumentsError: The arguments do not fit the task.
+        """
+        said = cast("ScheduleKeywords", {**keywords, "cron": expression})
+        return self._code_schedules.decorator(id, args, kwargs, said)
+
+    def every(
+        self,
+        interval: Duration,
+        *,
+        id: str | None = None,  # noqa: A002 - as for cron
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **keywords: Unpack[CronKeywords],
+    ) -> Callable[[S], S]:
+        """Declare a schedule of the task below, due again and again: ``@app.every("5m")``.
+
+        Args:
+            interval: The time from tick to tick, at least a second.
+            id: The schedule's id; None: the task's name, with hyphens for dots.
+            args: Positional arguments of its jobs.
+            kwargs: Named arguments of its jobs.
+            **keywords: As for ``cron``.
+
+        Raises:
+            OptionError: A keyword is unknown, its value cannot be, or the id is taken.
+            TimetableError: The interval cannot be.
+            ArgumentsError: The arguments do not fit the task.
+        """
+        said = cast("ScheduleKeywords", {**keywords, "every": interval})
+        return self._code_schedules.decorator(id, args, kwargs, said)
+
+    def declared_schedules(self) -> list[Declared]:
+        """The schedules that the app's code and its settings file declare.
+
+        Raises:
+            SettingsError: Those of the file are wrong, or one is declared in both.
+        """
+        in_code = self._code_schedules.declared
+        in_file = declared_in_file(read_schedule_tables(file=self._config), self.tasks)
+        doubled = {each.schedule_id for each in in_code} & {one.schedule_id for one in in_file}
+        if doubled:
+            names = ", ".join(sorted(doubled))
+            raise SettingsError([f"declared in code and in the settings file: {names}"])
+        return [*in_code, *in_file]
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules of the namespace: declare, list, pause, trigger, remove them."""
+        return Schedules(self.client, self.declared_schedules)
 
     async def enqueue(self, call: Call[R]) -> Job[R]:
         """Enqueue a prepared call; see ``Task.enqueue``."""
@@ -341,6 +423,11 @@ class BlockingMesh:
     def dead_letters(self) -> BlockingDeadLetters:
         """The jobs that failed for good; see ``Mesh.dead_letters``."""
         return BlockingDeadLetters(self._app.dead_letters, self._app.portal)
+
+    @property
+    def schedules(self) -> BlockingSchedules:
+        """The schedules of the namespace; see ``Mesh.schedules``."""
+        return BlockingSchedules(self._app.schedules, self._app.portal)
 
     def setup(self, queues: Sequence[str] = ()) -> list[Step]:
         """Create or update what the app needs; see ``Mesh.setup``."""

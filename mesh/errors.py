@@ -65,6 +65,21 @@ class InvalidDurationError(MeshError, ValueError):
     """A value is not a duration."""
 
 
+class TimetableError(MeshError, ValueError):
+    """A timetable says what cannot be: its cron expression, its zone, its interval.
+
+    Attributes:
+        part: Which part of it: ``cron``, ``zone``, ``every``, ``at``, ``start``, ``end``,
+            ``jitter`` or ``timetable``.
+    """
+
+    part: str
+
+    def __init__(self, part: str, why: str) -> None:
+        self.part = part
+        super().__init__(f"{part}: {why}")
+
+
 class AppNotFoundError(MeshError):
     """The app reference given to a command does not lead to a ``Mesh`` object."""
 
@@ -350,6 +365,59 @@ class UnreadableRecordError(MeshError, ValueError):
         super().__init__(
             f"a record of job {job_id!r} cannot be read: {why}. Not mesh but another wrote "
             "it; remove it from its bucket"
+        )
+
+
+# --- Schedules --------------------------------------------------------------------------------
+
+
+class ScheduleNotFoundError(MeshError, LookupError):
+    """There is no such schedule.
+
+    Attributes:
+        schedule_id: The id asked for.
+    """
+
+    schedule_id: str
+
+    def __init__(self, schedule_id: str) -> None:
+        self.schedule_id = schedule_id
+        super().__init__(
+            f"there is no schedule {schedule_id!r} in this namespace; `mesh schedule list` "
+            "shows those there are"
+        )
+
+
+class ScheduleConflictError(BrokerError):
+    """A schedule was changed by others each time this program was about to.
+
+    Attributes:
+        schedule_id: The schedule.
+    """
+
+    schedule_id: str
+
+    def __init__(self, schedule_id: str) -> None:
+        self.schedule_id = schedule_id
+        super().__init__(
+            f"schedule {schedule_id!r} was changed by others again and again; try once more"
+        )
+
+
+class UnreadableScheduleError(MeshError, ValueError):
+    """A schedule's record is not what mesh writes; another program wrote it.
+
+    Attributes:
+        schedule_id: The schedule.
+    """
+
+    schedule_id: str
+
+    def __init__(self, schedule_id: str, why: str) -> None:
+        self.schedule_id = schedule_id
+        super().__init__(
+            f"the record of schedule {schedule_id!r} cannot be read: {why}. Not mesh but "
+            "another wrote it; remove it from its bucket"
         )
 
 

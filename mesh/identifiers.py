@@ -14,6 +14,7 @@ from mesh.errors import InvalidNameError
 
 NAMESPACE_RULE = "1-32 characters: a lower-case letter, then a-z, 0-9, '_' or '-'"
 QUEUE_RULE = "1-64 characters: A-Z, a-z, 0-9, '_' or '-'"
+SCHEDULE_RULE = "1-64 characters: A-Z, a-z, 0-9, '_' or '-'"
 JOB_ID_RULE = "1-128 characters: A-Z, a-z, 0-9, '_', '-' or '='"
 TASK_RULE = "1-200 printable characters without spaces"
 
@@ -30,6 +31,11 @@ def check_namespace(name: str) -> str:
 def check_queue(name: str) -> str:
     """Return the queue's name, or raise ``InvalidNameError``."""
     return _checked("queue", name, _is_queue, 64, QUEUE_RULE)
+
+
+def check_schedule_id(name: str) -> str:
+    """Return the schedule's id, or raise ``InvalidNameError``."""
+    return _checked("schedule", name, _is_queue, 64, SCHEDULE_RULE)
 
 
 def check_job_id(name: str) -> str:

@@ -54,6 +54,7 @@ class Topology:
             self._progress(),
             self._bucket(self.names.control_bucket),
             self._locks(),
+            self._bucket(self.names.schedules_bucket),
             self._objects(self.names.payloads_bucket, 0),
             self._objects(self.names.outputs_bucket, longest_ttl_s(settings)),
         ]

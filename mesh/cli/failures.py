@@ -21,7 +21,9 @@ from mesh.errors import (
     NotSerializableError,
     OptionError,
     ResultTimeoutError,
+    ScheduleNotFoundError,
     SettingsError,
+    TimetableError,
 )
 from mesh.worker.exits import Exit
 
@@ -32,6 +34,7 @@ class AppBrokenError(MeshError):
 
 _CODES: tuple[tuple[type[MeshError], Exit], ...] = (
     (JobNotFoundError, Exit.NOT_FOUND),
+    (ScheduleNotFoundError, Exit.NOT_FOUND),
     (ConnectError, Exit.NO_CONNECTION),
     (ResultTimeoutError, Exit.TIMED_OUT),
     (EnqueueUnknownError, Exit.TIMED_OUT),
@@ -43,6 +46,7 @@ _CODES: tuple[tuple[type[MeshError], Exit], ...] = (
     (InvalidDurationError, Exit.USAGE),
     (OptionError, Exit.USAGE),
     (SettingsError, Exit.USAGE),
+    (TimetableError, Exit.USAGE),
 )
 
 

@@ -84,6 +84,38 @@ def queue(text: str) -> str:
     return _checked(check_queue, text)
 
 
+def schedule(text: str) -> str:
+    """Read a schedule's id.
+
+    Raises:
+        BadParameter: No schedule can be called so.
+    """
+    from mesh.identifiers import check_schedule_id
+
+    return _checked(check_schedule_id, text)
+
+
+def arguments(text: str, option: str) -> tuple[list[Any], dict[str, Any]]:
+    """Read a task's arguments: a JSON array by position, an object by name.
+
+    Args:
+        text: The JSON.
+        option: The option that gives it, for the error.
+
+    Raises:
+        BadParameter: It is neither.
+    """
+    import msgspec
+
+    value: list[Any] | dict[str, Any]
+    try:
+        value = msgspec.json.decode(text, type=list[Any] | dict[str, Any])
+    except ValueError as error:
+        message = f"give a JSON array (by position) or object (by name): {error}"
+        raise click.BadParameter(message, param_hint=option) from error
+    return ([], value) if isinstance(value, dict) else (value, {})
+
+
 def connects(command: Callable[..., R]) -> Callable[..., R]:
     """Give a command the options that say where the server is; it receives a ``target``."""
 

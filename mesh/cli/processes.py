@@ -25,6 +25,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
         loop: The event loop.
         is_burst: End when the queues are empty.
         is_json: Log JSON lines.
+        has_scheduler: Keep schedules in each process, too.
     """
 
     queues: tuple[str, ...] = ()
@@ -33,6 +34,7 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     loop: str | None = None
     is_burst: bool = False
     is_json: bool = False
+    has_scheduler: bool = False
 
     def settings(self) -> dict[str, object]:
         """The same as settings of an app, as ``Target.app`` takes them."""
@@ -56,7 +58,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
         words += [
             w for name, value in given.items() if value is not None for w in (name, str(value))
         ]
-        return words + ["--burst"] * self.is_burst + ["--json"] * self.is_json
+        words += ["--burst"] * self.is_burst + ["--json"] * self.is_json
+        return words + ["--with-scheduler"] * self.has_scheduler
 
 
 def supervisor(

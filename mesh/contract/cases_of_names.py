@@ -50,6 +50,27 @@ SUBJECTS: tuple[Case, ...] = (
         f"$KV.mesh-locks.unique.{'0f' * 32}",
         digest="0f" * 32,
     ),
+    _built("a schedule", "schedule", "$KV.mesh-schedules.report", schedule_id="report"),
+    _built(
+        "what is said of a schedule",
+        "schedule_status",
+        "$KV.mesh-schedules.status.report",
+        schedule_id="report",
+    ),
+    _built("all schedules", "schedules", "$KV.mesh-schedules.*"),
+    _built("the bucket of schedules", "schedules_bucket", "mesh-schedules"),
+    _built(
+        "who leads a service",
+        "leadership",
+        "$KV.mesh-locks.leader.scheduler",
+        service="scheduler",
+    ),
+    _built(
+        "whose turn it is among the jobs of a schedule",
+        "turn",
+        "$KV.mesh-locks.turn.nightly-report",
+        schedule_id="nightly-report",
+    ),
     _built(
         "the signal that a job is cancelled",
         "cancel_signal",
@@ -147,6 +168,7 @@ SUBJECTS: tuple[Case, ...] = (
 _KINDS: dict[str, tuple[tuple[str, ...], int]] = {
     "namespace": (("mesh", "m", "shop-eu_2"), 32),
     "queue": (("default", "E-mail_2", "0", "-"), 64),
+    "schedule": (("daily-report", "E_2", "0"), 64),
     "job id": (("order-9", "a=b", "0", "="), 128),
     "task": (("send_welcome", "shop.mail.send", "größe", "a/b:c"), 200),
 }
@@ -192,6 +214,7 @@ def _names() -> tuple[Case, ...]:
         _named("namespace", "Mesh", "a capital", "bad-token"),
         _named("namespace", "1mesh", "a digit first", "bad-token"),
         _named("queue", "a=b", "an equals sign", "bad-token"),
+        _named("schedule", "a=b", "an equals sign", "bad-token"),
         _named("priority", "", "nothing", "unknown"),
         _named("priority", "High", "a capital", "unknown"),
         _named("priority", "urgent", "none of the four", "unknown"),

@@ -18,11 +18,13 @@ _RAW_LIST = Raw(EMPTY_LIST)
 _RAW_MAP = Raw(EMPTY_MAP)
 
 
-def _no_args() -> Raw:
+def no_args() -> Raw:
+    """No positional arguments."""
     return _RAW_LIST
 
 
-def _no_kwargs() -> Raw:
+def no_kwargs() -> Raw:
+    """No named arguments."""
     return _RAW_MAP
 
 
@@ -43,6 +45,9 @@ Arguments = Annotated[Raw, Meta(extra_json_schema={"type": "array"})]
 ErrorName = Annotated[str, Meta(min_length=1, max_length=1000)]
 KeyDigest = Annotated[str, Meta(max_length=64, pattern="^[0-9a-f]{64}$")]
 """A unique key on the wire: it becomes part of a subject, so it is checked when it is read."""
+
+ScheduleName = Annotated[str, Meta(max_length=64, pattern="^[A-Za-z0-9_-]*$")]
+"""A schedule, or nothing: it becomes part of a subject, so it is checked when it is read."""
 
 NamedArguments = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
 
@@ -143,11 +148,13 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
         soft_timeout_s: After so long the task itself is told that its time is up.
         deadline_ms: By then the whole job must have ended, its retries included: it ends as
             ``expired`` if it was never started, else as ``failed``.
+        schedule: The schedule that the job is of; empty: of none.
+        scheduled_for_ms: The tick of the schedule that the job is for.
     """
 
     task: TaskName
-    args: Arguments = msgspec.field(default_factory=_no_args)
-    kwargs: NamedArguments = msgspec.field(default_factory=_no_kwargs)
+    args: Arguments = msgspec.field(default_factory=no_args)
+    kwargs: NamedArguments = msgspec.field(default_factory=no_kwargs)
     v: Version = VERSION
     enqueued_at_ms: Millis = 0
     timeout_s: Seconds | None = None
@@ -161,6 +168,8 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
     unique: UniqueClaim | None = None
     soft_timeout_s: Seconds | None = None
     deadline_ms: Millis | None = None
+    schedule: ScheduleName = ""
+    scheduled_for_ms: Millis = 0
 
 
 _json_decoder = msgspec.json.Decoder(Envelope)

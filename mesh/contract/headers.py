@@ -26,6 +26,7 @@ SCHEDULE: Final = "Nats-Schedule"
 SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
 SCHEDULE_TTL: Final = "Nats-Schedule-TTL"
 SOURCE: Final = "Nats-Stream-Source"
+KV_OPERATION: Final = "KV-Operation"
 BATCH_ID: Final = "Nats-Batch-Id"
 BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
 BATCH_COMMIT: Final = "Nats-Batch-Commit"
@@ -35,6 +36,7 @@ LEAD_MS: Final = 300
 
 JSON: Final = "json"
 MSGPACK: Final = "msgpack"
+KV_DELETED: Final = "DEL"
 
 TRACE_CONTEXT: Final = (TRACEPARENT, TRACESTATE, BAGGAGE)
 """What a worker passes on unread when it publishes a job again."""
@@ -151,9 +153,9 @@ TABLE: tuple[HeaderRow, ...] = (
     ),
     HeaderRow(
         EXPECTED_LAST,
-        "result, dead letter, running record, job, delayed job, unique key",
-        "`0`: store it only if there is none yet; for a running record, and a unique key that "
-        "is taken over: the last revision",
+        "result, dead letter, running record, job, delayed job, unique key, schedule",
+        "`0`: store it only if there is none yet; for a running record, a unique key that is "
+        "taken over, and a schedule that is changed: the last revision",
         "worker, producer, whoever cancels",
         "a result without it would overwrite the one that counts: never leave it out",
     ),
@@ -175,11 +177,18 @@ TABLE: tuple[HeaderRow, ...] = (
     HeaderRow(STATE, "result", "the job's final state", "worker", "read the record"),
     HeaderRow(
         TTL,
-        "result, unique key",
+        "result, unique key, removed schedule",
         "how long the record stays, if not as long as the bucket's age; the job stream refuses "
         "a job with this header",
         "worker, producer, whoever cancels",
         "the bucket's age",
+    ),
+    HeaderRow(
+        KV_OPERATION,
+        "schedule",
+        "`DEL`, with an empty body: the schedule was removed",
+        "whoever removes it",
+        "the body is the schedule",
     ),
     HeaderRow(
         DEAD_LETTER,

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from mesh.contract import records
+from mesh.contract import leases, records, schedules
 from mesh.contract.envelope import Envelope
 from mesh.contract.events import Event
 
@@ -23,6 +23,10 @@ STRUCTS: dict[str, type[Struct]] = {
     "dead_letter": records.DeadLetter,
     "lane_trust": records.LaneTrust,
     "unique_key": records.UniqueKey,
+    "leadership": leases.Leadership,
+    "turn": leases.Turn,
+    "schedule": schedules.Schedule,
+    "schedule_status": schedules.ScheduleStatus,
 }
 """The structs that stand alone on the wire, by the name of their schema."""
 

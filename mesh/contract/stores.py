@@ -12,6 +12,7 @@ from mesh.contract.rows import (
     OBJECTS,
     PROGRESS,
     RESULTS,
+    SCHEDULES,
     UNTIL_DONE,
     Row,
 )
@@ -116,6 +117,16 @@ STORES: tuple[Row, ...] = (
         "limits: as its subjects",
         "locks-bucket",
         "Names.locks_bucket",
+    ),
+    Row(
+        "bucket",
+        "<ns>-schedules",
+        "whoever makes or changes a schedule; the scheduler that leads",
+        "schedulers; people and tools",
+        SCHEDULES,
+        "limits: no age",
+        "schedules-bucket",
+        "Names.schedules_bucket",
     ),
     Row(
         "bucket",

@@ -60,6 +60,8 @@ class Names:
         "progress_prefix",
         "results_bucket",
         "results_prefix",
+        "schedules",
+        "schedules_bucket",
     )
 
     def __init__(self, namespace: str) -> None:
@@ -75,10 +77,12 @@ class Names:
         self.outputs_bucket = f"{namespace}-outputs"
         self.control_bucket = f"{namespace}-control"
         self.locks_bucket = f"{namespace}-locks"
+        self.schedules_bucket = f"{namespace}-schedules"
         self.results_prefix = f"$KV.{self.results_bucket}."
         self.progress_prefix = f"$KV.{self.progress_bucket}."
         self.cancel_signals = f"{namespace}.control.cancel.*"
         self.elections = f"$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.{self.jobs_stream}.*"
+        self.schedules = f"$KV.{self.schedules_bucket}.*"
         self.due_consumer = "due-to-jobs"
         self.due_feed = f"{namespace}.feed.due"
 
@@ -133,6 +137,22 @@ class Names:
     def unique_key(self, digest: str) -> str:
         """The key that says to which job a unique key belongs, as a subject."""
         return f"$KV.{self.locks_bucket}.unique.{digest}"
+
+    def leadership(self, service: str) -> str:
+        """The key that says who leads a service, as a subject."""
+        return f"$KV.{self.locks_bucket}.leader.{service}"
+
+    def turn(self, schedule_id: str) -> str:
+        """The key that says which job of a schedule has its turn, as a subject."""
+        return f"$KV.{self.locks_bucket}.turn.{schedule_id}"
+
+    def schedule(self, schedule_id: str) -> str:
+        """The key of a schedule, as a subject."""
+        return f"$KV.{self.schedules_bucket}.{schedule_id}"
+
+    def schedule_status(self, schedule_id: str) -> str:
+        """The key of what the scheduler says of a schedule, as a subject."""
+        return f"$KV.{self.schedules_bucket}.status.{schedule_id}"
 
     def cancel_signal(self, job_id: str) -> str:
         """Where live workers are told that a job was cancelled (core NATS)."""

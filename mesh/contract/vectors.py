@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mesh.contract import cases_of_keys
+from mesh.contract import cases_of_keys, cases_of_leases, cases_of_schedules
 from mesh.contract.case import ERRORS, Case
 from mesh.contract.cases_of_bodies import ENVELOPE, RECORDS
 from mesh.contract.cases_of_names import HEADERS, NAMES, SUBJECTS
@@ -27,12 +27,17 @@ FILES: dict[str, Vectors] = {
         """Bodies of job messages. `content_type` is the header Mesh-Content-Type; if it is not
         given, the message has none. `expect` is the job as mesh itself writes it: `args` and
         `kwargs` always, other fields only where they say something else than the default.""",
-        ENVELOPE + cases_of_keys.ENVELOPE,
+        ENVELOPE + cases_of_keys.ENVELOPE + cases_of_schedules.ENVELOPE,
     ),
     "records": Vectors(
         """Stored records and events, all in JSON. `record` names a schema. `expect` is the
         record as mesh itself writes it.""",
-        RECORDS + cases_of_keys.RECORDS,
+        (
+            RECORDS
+            + cases_of_keys.RECORDS
+            + cases_of_leases.RECORDS
+            + cases_of_schedules.RECORDS
+        ),
     ),
     "subjects": Vectors(
         """Names of subjects, streams, buckets and consumers. `build` names a builder of
@@ -41,8 +46,8 @@ FILES: dict[str, Vectors] = {
         SUBJECTS,
     ),
     "names": Vectors(
-        """Names that people and programs choose. `kind` is namespace, queue, priority, job id
-        or task; a name that is taken comes back as it is.""",
+        """Names that people and programs choose. `kind` is namespace, queue, priority, job id,
+        schedule or task; a name that is taken comes back as it is.""",
         NAMES,
     ),
     "headers": Vectors(

@@ -203,6 +203,26 @@ class PublishSettings(_Section, frozen=True):
     full_wait_s: DurationOrZero = 5.0
 
 
+class SchedulerSettings(_Section, frozen=True):
+    """How the scheduler service keeps schedules.
+
+    Attributes:
+        arm_ahead_s: So far ahead, at least, ticks are handed to the server, which then needs no
+            scheduler to fire them; the next tick of a schedule always is.
+        misfire_grace_s: A tick that nobody armed in time is simply late by so much; later, the
+            schedule's rule for misfires decides.
+        lease_s: After so long without a sign of life of the scheduler that leads, another takes
+            over.
+        fsck_every_s: How often the one that leads checks and repairs the namespace, as
+            `mesh fsck --repair` does; 0: never.
+    """
+
+    arm_ahead_s: Duration = 3600.0
+    misfire_grace_s: DurationOrZero = 10.0
+    lease_s: Duration = 6.0
+    fsck_every_s: DurationOrZero = 3600.0
+
+
 class TracingSettings(_Section, frozen=True):
     """How jobs appear in traces, if the process has an OpenTelemetry SDK.
 
@@ -231,6 +251,7 @@ class Settings(_Section, frozen=True):
         limits: Bounds of what is stored and of what runs at once.
         events: What the ledger keeps.
         publish: How jobs are published.
+        scheduler: How the scheduler service keeps schedules.
         tracing: How jobs appear in traces.
         connect_timeout_s: How long one attempt to connect may take.
         ping_interval_s: How often a quiet server is asked for a sign of life; it is given up
@@ -252,6 +273,7 @@ class Settings(_Section, frozen=True):
     limits: LimitsSettings = LimitsSettings()
     events: EventsSettings = EventsSettings()
     publish: PublishSettings = PublishSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
     tracing: TracingSettings = TracingSettings()
     connect_timeout_s: Duration = 5.0
     ping_interval_s: Duration = 10.0

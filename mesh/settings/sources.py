@@ -23,6 +23,9 @@ from mesh.settings.keys import (
 from mesh.settings.values import Given
 
 CONFIG_VARIABLE = "MESH_CONFIG"
+SCHEDULES = "schedules"
+"""The one table of a settings file that holds no settings; see `mesh.settings.schedules`."""
+
 _RESERVED = re.compile(r"MESH_(CONFIG|FAILPOINT|TEST_.*)")
 _FILE_NAMES = ("mesh.toml", "pyproject.toml", "mesh.yaml", "mesh.yml")
 # A Kubernetes service or a linked container named "mesh..." puts such variables into every pod.
@@ -81,6 +84,22 @@ def read_file(path: Path, label: str) -> Reading:
     Raises:
         SettingsError: It cannot be read, or is not what its ending says.
     """
+    settings = {
+        key: value for key, value in read_content(path, label).items() if key != SCHEDULES
+    }
+    return _collect(_leaves(settings, ""), label, directory=path.absolute().parent)
+
+
+def read_content(path: Path, label: str) -> Mapping[str, object]:
+    """Read what one settings file holds, not yet checked.
+
+    Args:
+        path: The file; its ending says whether it is TOML or YAML.
+        label: How faults name the file.
+
+    Raises:
+        SettingsError: It cannot be read, or is not what its ending says.
+    """
     if path.suffix in {".yaml", ".yml"}:
         content = _yaml(path, label)
     elif path.name == "pyproject.toml":
@@ -91,12 +110,11 @@ def read_file(path: Path, label: str) -> Reading:
     else:
         content = _toml(path, label)
     if content is None:
-        return Reading()
+        return {}
     if not isinstance(content, Mapping):
         message = f"{label} holds no settings; write them as keys with values"
         raise SettingsError([message])
-    leaves = _leaves(cast("Mapping[str, object]", content), "")
-    return _collect(leaves, label, directory=path.absolute().parent)
+    return cast("Mapping[str, object]", content)
 
 
 def _leaves(mapping: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:

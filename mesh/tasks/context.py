@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from msgspec import Struct
@@ -21,6 +22,9 @@ class Progress(Struct, frozen=True):
 
 
 ProgressSink = Callable[[Progress], None]
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _nowhere(progress: Progress) -> None:
@@ -92,12 +96,14 @@ class JobContext:
         enqueued_at_ms: When the job was enqueued, milliseconds since the epoch.
         tags: The job's tags.
         meta: What the producer attached.
+        schedule: The schedule that the job is of; empty: of none.
         cancelled: Whether the attempt was told to stop: by a cancellation, its timeout, the
             job's deadline, the worker's shutdown, or because another worker has the job now.
             A thread can ask and stop early; what it returns then is dropped.
     """
 
     __slots__ = (
+        "_scheduled_for_ms",
         "_sink",
         "attempt",
         "cancelled",
@@ -106,6 +112,7 @@ class JobContext:
         "meta",
         "priority",
         "queue",
+        "schedule",
         "tags",
         "task",
         "worker",
@@ -118,6 +125,7 @@ class JobContext:
     meta: dict[str, str]
     priority: str
     queue: str
+    schedule: str
     tags: tuple[str, ...]
     task: str
     worker: str
@@ -134,6 +142,8 @@ class JobContext:
         enqueued_at_ms: int = 0,
         tags: tuple[str, ...] = (),
         meta: dict[str, str] | None = None,
+        schedule: str = "",
+        scheduled_for_ms: int = 0,
         sink: ProgressSink = _nowhere,
         cancelled: Cancelled = NEVER_CANCELLED,
     ) -> None:
@@ -146,8 +156,21 @@ class JobContext:
         self.enqueued_at_ms = enqueued_at_ms
         self.tags = tags
         self.meta = meta or {}
+        self.schedule = schedule
+        self._scheduled_for_ms = scheduled_for_ms
         self._sink = sink
         self.cancelled = cancelled
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The tick of the schedule that the job is for, in UTC; None: it is of no schedule.
+
+        It stays the same when the job runs late, is tried again or is made up for, so that a
+        report knows which day it is about.
+        """
+        if not self.schedule:
+            return None
+        return _EPOCH + timedelta(milliseconds=self._scheduled_for_ms)
 
     def progress(self, current: float, total: float | None = None, message: str = "") -> None:
         """Say how far the job is; cheap, never waits, the latest report wins.

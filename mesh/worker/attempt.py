@@ -182,6 +182,8 @@ class Attempt:
                 enqueued_at_ms=self.enqueued_at_ms,
                 tags=self.envelope.tags,
                 meta=self.envelope.meta,
+                schedule=self.envelope.schedule,
+                scheduled_for_ms=self.envelope.scheduled_for_ms,
                 sink=self.report,
                 cancelled=Cancelled(self._why_stopped),
             )
@@ -201,6 +203,11 @@ class Attempt:
     def is_exclusive(self) -> bool:
         """Whether its task asks that no other attempt ever runs beside it."""
         return hasattr(self, "definition") and self.definition.options.exclusive
+
+    @property
+    def is_of_schedule(self) -> bool:
+        """Whether it is a job of a schedule."""
+        return hasattr(self, "envelope") and bool(self.envelope.schedule)
 
     @property
     def task_name(self) -> str:

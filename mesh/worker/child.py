@@ -151,6 +151,8 @@ def _context(order: Order, line: _Line) -> JobContext:
         enqueued_at_ms=order.enqueued_at_ms,
         tags=order.tags,
         meta=order.meta,
+        schedule=order.schedule,
+        scheduled_for_ms=order.scheduled_for_ms,
         sink=partial(line.report, order.job_id),
     )
 

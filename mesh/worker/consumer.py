@@ -69,9 +69,8 @@ class Consumer:
         self._timekeeper = timekeeper
         self._early = Early(clock, self._on_due)
         lanes = [lane for feed in feeds for lane in feed.lanes]
-        self._trust = Trust(
-            client.connection, client.publisher, self._names, lanes, self._on_doubt
-        )
+        way, publisher = client.connection, client.publisher
+        self._trust = Trust(way, publisher, self._names, lanes, self._on_doubt)
         self._loop = asyncio.get_running_loop()
         # Far below the ack wait: whatever is older may be another worker's already.
         self._silence_s = client.settings.worker.ack_wait_s / 2
@@ -265,10 +264,9 @@ class Consumer:
                 attempt.delivery.is_first = False  # The process was frozen meanwhile.
             if self._cancellations.was_heard(attempt.job_id):
                 attempt.stop("cancelled")
-            intake = self._intake
-            outcome = intake.read(attempt) if intake.is_plain(attempt) else None
+            outcome = self._intake.read(attempt) if self._intake.is_plain(attempt) else None
             if outcome is None and not attempt.is_read:
-                outcome = await intake.take(attempt)
+                outcome = await self._intake.take(attempt)
             if outcome is None:
                 outcome = await self._executor.execute(attempt)
             self.settlement.settle(attempt, outcome)
@@ -290,8 +288,8 @@ class Consumer:
             # A tick asks again: at once would be a hot loop.
             lane.refused_until = self._loop.time() + _REFUSED_WAIT_S
             self.watchdog.refused(lane)
-            return
-        self._pull_soon()
+        else:
+            self._pull_soon()
 
     def _on_doubt(self) -> None:
         """Have what is in hand ask the records: before it starts, or before it ends its job."""
@@ -299,9 +297,8 @@ class Consumer:
             attempt.doubt()
 
     def _on_reconnect(self) -> None:
-        for feed in self._feeds:
-            for lane in feed.lanes:
-                lane.forget()
+        for lane in [lane for feed in self._feeds for lane in feed.lanes]:
+            lane.forget()
         self._pull_soon()
 
     def _replenish(self, attempt: Attempt) -> None:

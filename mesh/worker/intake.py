@@ -37,6 +37,7 @@ from mesh.worker.keys import KeyCheck
 from mesh.worker.limits import limits_of, when_late
 from mesh.worker.outcomes import AlreadyEnded, Failed, HandBack, Lost, Outcome
 from mesh.worker.recording import Recorder
+from mesh.worker.turns import Turns
 
 _CONTENT_TYPE = headers.CONTENT_TYPE.encode()
 _ATTEMPT = headers.ATTEMPT.encode()
@@ -62,6 +63,7 @@ class Intake:
         fence: Fence,
         metrics: WorkerMetrics,
         keys: KeyCheck,
+        turns: Turns,
         worker_id: str,
     ) -> None:
         defaults = settings.job_defaults
@@ -73,6 +75,7 @@ class Intake:
         self._recorder = recorder
         self._fence = fence
         self._keys = keys
+        self._turns = turns
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._bucket = Names(settings.namespace).payloads_bucket
@@ -130,7 +133,7 @@ class Intake:
         is_read = hasattr(attempt, "envelope")
         if not is_read and await self._is_claimed_at_once(attempt):
             return await self._ended(attempt)
-        must_claim = not is_read or attempt.is_exclusive
+        must_claim = not is_read or attempt.is_exclusive or attempt.is_of_schedule
         if must_claim:
             ended = await self._recall(attempt)
             if ended is not None:
@@ -139,7 +142,11 @@ class Intake:
         ended = ended or await self._complete_arguments(attempt)
         if ended is not None or not must_claim:
             return ended
-        return await self._keys.check(attempt) or await self._claim(attempt)
+        return (
+            await self._keys.check(attempt)
+            or await self._turns.check(attempt)
+            or await self._claim(attempt)
+        )
 
     async def _is_claimed_at_once(self, attempt: Attempt) -> bool:
         """Claim a job that was held until it was due, without a question; say whether it was.
@@ -153,7 +160,7 @@ class Intake:
             return False
         if _REPEAT in block or self.read(attempt) is not None:
             return False
-        if attempt.envelope.args_ref is not None or attempt.is_exclusive:
+        if not attempt.is_read or attempt.is_exclusive:
             return False
         claimed_s = self._loop.time()
         if not await self._fence.write(attempt, self._recorder.running(attempt)):
@@ -236,7 +243,8 @@ class Intake:
             definition = attempt.definition = self._tasks.get(body.task)
             if body.args_ref is not None:
                 self._check_bucket(body.args_ref)
-            elif not definition.options.exclusive:  # Its claim comes first, in `take`.
+            elif not (definition.options.exclusive or body.schedule):
+                # For those, the claim comes first, in `take`.
                 self._decode_arguments(attempt, body.args, body.kwargs)
         except UnknownTaskError as error:
             return self._unknown(attempt, error)

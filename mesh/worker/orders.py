@@ -26,6 +26,8 @@ class Order(Struct, frozen=True, array_like=True):
     tags: tuple[str, ...]
     meta: dict[str, str]
     soft_timeout_s: float | None
+    schedule: str
+    scheduled_for_ms: int
     trace: dict[str, str] = {}
 
 

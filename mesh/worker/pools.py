@@ -178,6 +178,8 @@ def _order(attempt: Attempt) -> Order:
         context.tags,
         context.meta,
         attempt.limits.soft_timeout_s if attempt.limits else None,
+        context.schedule,
+        attempt.envelope.scheduled_for_ms,
         inject() if attempt.trace is not None else {},
     )
 

@@ -16,7 +16,7 @@ from mesh.errors import SettingsError
 from mesh.settings.model import EventLoop
 from mesh.worker.exits import Exit
 from mesh.worker.signals import StopSignals
-from mesh.worker.worker import Worker, run_worker
+from mesh.worker.worker import Service, Worker, run_worker
 
 log = logging.getLogger("mesh.worker")
 
@@ -31,6 +31,7 @@ def run_process(
     *,
     is_burst: bool = False,
     lifeline: int | None = None,
+    beside: Service | None = None,
 ) -> Exit:
     """Run a worker in this process until a signal, the end of its supervisor or of its queues.
 
@@ -40,6 +41,7 @@ def run_process(
         signals: Entered already, so that none was missed while the app was loaded.
         is_burst: Stop when the queues are empty.
         lifeline: A descriptor whose end means that the supervisor is gone.
+        beside: Another service to run on the same loop, for as long as the worker.
 
     Returns:
         ``OK`` if every running job could finish, else ``FAILED``.
@@ -52,7 +54,7 @@ def run_process(
         grace_s = app.settings.worker.shutdown_grace_s
         _watch_lifeline(lifeline, grace_s + _ORPHAN_MARGIN_S)
     with asyncio.Runner(loop_factory=loop_factory(app.settings.worker.loop)) as runner:
-        in_time = runner.run(_serve(app, worker, signals, is_burst=is_burst))
+        in_time = runner.run(_serve(app, worker, signals, is_burst=is_burst, beside=beside))
         code = Exit.OK if in_time else Exit.FAILED
         _leave_within(_LEAVE_LIMIT_S, code)
     return code
@@ -74,7 +76,14 @@ def loop_factory(name: EventLoop) -> Callable[[], asyncio.AbstractEventLoop] | N
     return factory
 
 
-async def _serve(app: Mesh, worker: Worker, signals: StopSignals, *, is_burst: bool) -> bool:
+async def _serve(
+    app: Mesh,
+    worker: Worker,
+    signals: StopSignals,
+    *,
+    is_burst: bool,
+    beside: Service | None,
+) -> bool:
     stop = asyncio.Event()
 
     def on_signal(count: int) -> None:
@@ -86,7 +95,7 @@ async def _serve(app: Mesh, worker: Worker, signals: StopSignals, *, is_burst: b
 
     signals.tell(on_signal)
     try:
-        return await run_worker(worker, stop, is_burst=is_burst)
+        return await run_worker(worker, stop, is_burst=is_burst, beside=beside)
     finally:
         await app.close()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import anyio.to_thread
@@ -38,9 +38,13 @@ from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
 from mesh.worker.tracing import TracedExecutor, TracedSettlement
+from mesh.worker.turns import Turns
 from mesh.worker.watchdog import Watchdog
 
 log = logging.getLogger("mesh.worker")
+
+Service = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+"""Serves until the event is set."""
 
 _SETTLE_LIMIT_S = 5.0
 _EMPTY_CHECK_S = 0.05
@@ -177,6 +181,7 @@ class Worker:
             fence=fence,
             metrics=self._metrics,
             keys=KeyCheck(client.keys, self._clock),
+            turns=Turns(client),
             worker_id=self.id,
         )
         processes = ProcessPool(self._app_reference, worker.process_pool)
@@ -263,28 +268,42 @@ def _lanes(queues: Sequence[str]) -> list[Lane[Attempt]]:
     ]
 
 
-async def run_worker(worker: Worker, stop: asyncio.Event, *, is_burst: bool = False) -> bool:
+async def run_worker(
+    worker: Worker,
+    stop: asyncio.Event,
+    *,
+    is_burst: bool = False,
+    beside: Service | None = None,
+) -> bool:
     """Run a worker until it is told to stop.
 
     Args:
         worker: The worker.
         stop: Set to have it drain and return.
         is_burst: Stop by itself when its queues are empty.
+        beside: Another service to run on this loop while it takes jobs.
 
     Returns:
         Whether every running job could finish in the grace time.
     """
     async with worker:
-        if is_burst:
-            async with anyio.create_task_group() as group:
-                group.start_soon(_wait_then_cancel, stop, group.cancel_scope)
-                await worker.until_empty()
-                group.cancel_scope.cancel()
-        else:
+        if beside is None and not is_burst:
             await stop.wait()
+        else:
+            looking = anyio.CancelScope()
+            async with anyio.create_task_group() as group:
+                if beside is not None:
+                    group.start_soon(beside, stop)
+                if is_burst:
+                    group.start_soon(_stop_when_empty, worker, stop, looking)
+                await stop.wait()
+                looking.cancel()
     return not worker.was_cut_short
 
 
-async def _wait_then_cancel(stop: asyncio.Event, scope: anyio.CancelScope) -> None:
-    await stop.wait()
-    scope.cancel()
+async def _stop_when_empty(
+    worker: Worker, stop: asyncio.Event, looking: anyio.CancelScope
+) -> None:
+    with looking:
+        await worker.until_empty()
+        stop.set()

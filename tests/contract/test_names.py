@@ -22,7 +22,13 @@ from mesh.contract.rows import Row
 from mesh.contract.subjects import JobAddress, Names
 from mesh.contract.table import TABLE
 from mesh.errors import InvalidNameError
-from mesh.identifiers import check_job_id, check_namespace, check_queue, new_job_id
+from mesh.identifiers import (
+    check_job_id,
+    check_namespace,
+    check_queue,
+    check_schedule_id,
+    new_job_id,
+)
 from mesh.settings.model import Settings
 from mesh.topology import Topology
 
@@ -37,8 +43,10 @@ JOB_IDS = st.text(WORD + "=", min_size=1, max_size=128)
 PRIORITY = st.sampled_from(PRIORITIES)
 ARGUMENTS: dict[str, st.SearchStrategy[str]] = {
     "queue": QUEUES,
+    "schedule_id": QUEUES,
     "priority": PRIORITY,
     "job_id": JOB_IDS,
+    "service": QUEUES,
     "digest": st.text("0123456789abcdef", min_size=64, max_size=64),
     "kind": st.sampled_from(EventKind),
     "name": st.text(max_size=80).filter(bool),
@@ -94,6 +102,7 @@ def buckets(row: Row, names: Names) -> st.SearchStrategy[str]:
                 names.progress_bucket,
                 names.control_bucket,
                 names.locks_bucket,
+                names.schedules_bucket,
             ]
         )
     return st.sampled_from([names.payloads_bucket, names.outputs_bucket])
@@ -191,6 +200,7 @@ def test_a_name_is_taken_exactly_when_the_grammar_has_it(name: str) -> None:
     checks = (
         (check_namespace, "namespace", 32),
         (check_queue, "queue", 64),
+        (check_schedule_id, "schedule-id", 64),
         (check_job_id, "job-id", 128),
     )
     for check, rule, longest in checks:

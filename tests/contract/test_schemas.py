@@ -18,6 +18,8 @@ from mesh.contract.envelope import Envelope, PayloadRef, Retry
 from mesh.contract.events import Event, EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import DeadLetter, ErrorInfo, LaneTrust, ProgressRecord, ResultRecord
+from mesh.contract.schedules import Pause, Schedule, ScheduleStatus
+from mesh.contract.timetable import Timetable
 from mesh.errors import MalformedJobError
 
 FOLDER = Path(__file__).parents[2] / "subjects"
@@ -54,6 +56,13 @@ REAL: list[tuple[str, msgspec.Struct]] = [
     ("event", Event(EventKind.RETRYING, "order-9", 7, "t", "q", "high", 1, "w", "m")),
     ("dead_letter", DeadLetter("a", "q", "high", "t", ERROR, 1, "w", 1, 2, REF)),
     ("lane_trust", LaneTrust("2030-01-01T00:00:00Z NABC", 90)),
+    ("schedule", Schedule("t", Timetable(cron="@daily"), "q")),
+    (
+        "schedule",
+        Schedule("t", Timetable(every_s=9.5), "q", "low", pause=Pause(1, 2, "n", "b")),
+    ),
+    ("schedule_status", ScheduleStatus(1)),
+    ("schedule_status", ScheduleStatus(1, 2, 3, 4, "j", "failed", 5, 6, 7, 8)),
 ]
 WRONG: dict[str, list[dict[str, Any]]] = {
     "envelope": [
@@ -90,6 +99,15 @@ WRONG: dict[str, list[dict[str, Any]]] = {
     "event": [{}, {"kind": "odd", "job_id": "a", "at_ms": 1}, {"kind": "dead", "job_id": "a"}],
     "dead_letter": [{}, {"job_id": "a", "queue": "q", "priority": "high", "task": "t"}],
     "lane_trust": [{}, {"epoch": 1}, {"epoch": "e", "until_sequence": -1}],
+    "schedule": [
+        {},
+        {"task": "t", "queue": "q"},
+        {"task": "t", "queue": "q", "timetable": {"cron": 1}},
+        {"task": "t", "queue": "q", "timetable": {}, "overlap": "sometimes"},
+        {"task": "t", "queue": "q", "timetable": {"dst_gap": "guess"}},
+        {"task": "t", "queue": "q", "timetable": {}, "pause": {}},
+    ],
+    "schedule_status": [{}, {"edition": -1}, {"edition": 1, "last_state": "done"}],
 }
 
 

@@ -19,13 +19,19 @@ from support.clocks import HandClock
 
 from mesh.client.messages import MessageMaker, delayed_block
 from mesh.clock import SYSTEM_CLOCK
-from mesh.contract import envelope, headers, records, subjects
+from mesh.contract import envelope, headers, leases, records, schedules, subjects
 from mesh.contract.case import ERRORS
 from mesh.contract.envelope import Envelope
 from mesh.contract.events import Event
 from mesh.contract.table import TABLE
 from mesh.errors import InvalidNameError, MalformedJobError
-from mesh.identifiers import check_job_id, check_namespace, check_queue, check_task_name
+from mesh.identifiers import (
+    check_job_id,
+    check_namespace,
+    check_queue,
+    check_schedule_id,
+    check_task_name,
+)
 from mesh.settings.model import Settings
 from mesh.tasks.definition import call_by_name
 from mesh.tasks.options import CallOptions
@@ -38,6 +44,7 @@ CHECKS: dict[str, Callable[[str], str]] = {
     "queue": check_queue,
     "priority": subjects.check_priority,
     "job id": check_job_id,
+    "schedule": check_schedule_id,
     "task": check_task_name,
 }
 RECORDS: dict[str, type[msgspec.Struct]] = {
@@ -47,6 +54,10 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "lane_trust": records.LaneTrust,
     "event": Event,
     "unique_key": records.UniqueKey,
+    "leadership": leases.Leadership,
+    "turn": leases.Turn,
+    "schedule": schedules.Schedule,
+    "schedule_status": schedules.ScheduleStatus,
 }
 
 

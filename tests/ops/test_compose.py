@@ -24,9 +24,9 @@ def mounts(service: dict[str, Any]) -> list[tuple[str, str]]:
     return [(parts[0], parts[1]) for parts in (volume.split(":") for volume in volumes)]
 
 
-def test_the_file_has_the_server_its_streams_and_a_worker() -> None:
-    """The services are nats, setup and worker."""
-    assert SERVICES.keys() >= {"nats", "setup", "worker"}
+def test_the_file_has_the_server_its_streams_a_worker_and_a_scheduler() -> None:
+    """The services are nats, setup, worker and scheduler."""
+    assert SERVICES.keys() >= {"nats", "setup", "worker", "scheduler"}
 
 
 @pytest.mark.parametrize("name", OURS)

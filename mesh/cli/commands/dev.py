@@ -1,4 +1,4 @@
-"""``mesh dev``: a server, the streams and a reloading worker in one terminal."""
+"""``mesh dev``: a server, the streams and a reloading worker with scheduler in one terminal."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def dev(
     """Run APP while you write it: server, worker, reload.
 
     APP is module:name or file.py:name. Uses the NATS server of the settings if one answers,
-    else starts one on this machine. Creates the streams, runs a worker that starts anew when a
-    .py file changes, and shows what happens to jobs. Ctrl-C ends all of it, but never a server
-    that was there before.
+    else starts one on this machine. Creates the streams, runs a worker, which keeps schedules
+    too and starts anew when a .py file changes, and shows what happens to jobs. Ctrl-C ends all
+    of it, but never a server that was there before.
     """
     import asyncio
 
@@ -116,7 +116,7 @@ async def _develop(
 def _workers(reference: str, target: Target, output: Output) -> Supervisor:
     from mesh.cli.processes import WorkerOptions, supervisor
 
-    options = WorkerOptions(is_json=output.is_json)
+    options = WorkerOptions(is_json=output.is_json, has_scheduler=True)
     try:
         return supervisor(reference, target, options, reloads=True)
     except SettingsError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from mesh.cli.options import arguments as read_arguments
 from mesh.cli.options import (
     connects,
     duration,
@@ -84,7 +85,8 @@ def enqueue(
     The task need not be known here: a worker that has it runs the job. If the job is there
     already, its id is printed, and stderr says so.
     """
-    args, kwargs = _read(arguments)
+    text = sys.stdin.read() if arguments == "-" else arguments
+    args, kwargs = read_arguments(text, "--json")
     keywords = cast(
         "CallKeywords", {name: value for name, value in options.items() if value is not None}
     )
@@ -107,16 +109,3 @@ def enqueue(
         output.show(told, job.id)
     else:
         output.show(told | {"result": value}, as_json(value))
-
-
-def _read(text: str) -> tuple[list[Any], dict[str, Any]]:
-    import msgspec
-
-    value: list[Any] | dict[str, Any]
-    try:
-        text = sys.stdin.read() if text == "-" else text
-        value = msgspec.json.decode(text, type=list[Any] | dict[str, Any])
-    except ValueError as error:
-        message = f"give a JSON array (by position) or object (by name): {error}"
-        raise click.BadParameter(message, param_hint="--json") from error
-    return ([], value) if isinstance(value, dict) else (value, {})

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     help="How long running jobs may finish when told to stop, such as 30s.",
 )
 @click.option("--loop", type=click.Choice(("asyncio", "uvloop")), help="The event loop.")
+@click.option(
+    "--with-scheduler", "has_scheduler", is_flag=True, help="Keep schedules in it, too."
+)
 @click.option("--lifeline", type=int, hidden=True)
 @connects
 @prints
@@ -53,6 +56,7 @@ def worker(
     reloads: bool,
     drain_timeout: float | None,
     loop: str | None,
+    has_scheduler: bool,
     lifeline: int | None,
 ) -> int:
     """Run the jobs of APP.
@@ -71,6 +75,7 @@ def worker(
         loop=loop,
         is_burst=is_burst,
         is_json=output.is_json,
+        has_scheduler=has_scheduler,
     )
     with debug_on_signal():
         if reloads:
@@ -122,7 +127,17 @@ def _run(
         )
         with StopSignals() as signals:
             return asyncio.run(kept.run(signals))
+    beside = None
+    if options.has_scheduler:
+        from mesh.scheduler.scheduler import Scheduler
+
+        beside = Scheduler(app).run
     with StopSignals(exit_at=3) as signals, exporting("mesh-worker"):
         return run_process(
-            app, reference, signals, is_burst=options.is_burst, lifeline=lifeline
+            app,
+            reference,
+            signals,
+            is_burst=options.is_burst,
+            lifeline=lifeline,
+            beside=beside,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import anyio.to_thread
 from support.failpoints.stage import LIMIT_S, Run
+from support.schedules import at, put, remove
 from support.waiting import until
 
 from mesh import State, Unique
@@ -34,6 +35,20 @@ async def unique(run: Run) -> None:
 async def exclusive(run: Run) -> None:
     """A job claims its lease before it starts."""
     await run.send("alone")
+
+
+async def overlapping(run: Run) -> None:
+    """A job of a schedule cancels the one that runs, and takes its turn."""
+    client, name = await run.app.client(), f"{run.prefix}-o"
+    await put(client, name, at(1, task="hold", overlap="cancel_running"))
+    words = f'"schedule":"{name}","scheduled_for_ms":'
+    first = await run.publish(
+        f'{{"task":"hold","args":[20],{words}1}}'.encode(), state=State.CANCELLED
+    )
+    await run.started(first)
+    await run.publish(f'{{"task":"plain",{words}2}}'.encode(), state=State.SUCCEEDED)
+    await run.ended()
+    await remove(client, name)
 
 
 async def cancelled_while_put_off(run: Run) -> None:

@@ -273,6 +273,11 @@ RECIPES = {
         Recipe("claim_many", nothing, act="claim_many"),
         Recipe("check", damage, act="check"),
         Recipe("silence", nothing, act="silence"),
+        Recipe("schedule", nothing, act="schedule"),
+        Recipe("declare", nothing, act="declare"),
+        Recipe("keep", nothing, act="keep"),
+        Recipe("arm", nothing, act="arm"),
+        Recipe("overlapping", races.overlapping),
     )
 }
 

@@ -19,7 +19,7 @@ import mesh
 
 ROOT = Path(inspect.getfile(mesh)).parent
 
-WALKED = ("app.py", "client", "worker", "transport")
+WALKED = ("app.py", "client", "worker", "scheduler", "transport")
 """Where jobs are handled. The doctor is left out as a whole: it asks, and changes nothing."""
 
 NOT_WALKED = {
@@ -52,6 +52,9 @@ LOCAL = {
     "_check_new": "waits for tasks whose own awaits are sites",
     "admit_many": "waits for tasks whose own awaits are sites",
     "at_once": "waits for tasks whose own awaits are sites",
+    "backfill": "waits for tasks whose own awaits are sites",
+    "last_runs": "waits for tasks whose own awaits are sites",
+    "_over": "waits for tasks whose own awaits are sites",
     "keeper.close": "waits for tasks whose own awaits are sites",
     "_cancellations.close": "waits for a task whose own awaits are sites",
     "_trust.stop": "waits for a task whose own awaits are sites",
