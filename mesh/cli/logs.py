@@ -19,12 +19,13 @@ _COLOURS: Mapping[int, str] = {
 }
 
 
-def set_up_logging(level: str, *, is_json: bool = False) -> None:
+def set_up_logging(level: str, *, is_json: bool = False, kept: str = "off") -> None:
     """Log to stderr from here on, unless the app has set up logging itself.
 
     Args:
         level: The least severe record that is shown.
         is_json: Write JSON lines.
+        kept: The least severe record that is kept in the logs of jobs; ``off``: none is.
     """
     root = logging.getLogger()
     if root.handlers:
@@ -32,7 +33,10 @@ def set_up_logging(level: str, *, is_json: bool = False) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if is_json else Lines(is_coloured=has_colour(sys.stderr)))
     root.addHandler(handler)
-    root.setLevel(level.upper())
+    handler.setLevel(level.upper())
+    levels = [level] if kept == "off" else [level, kept]
+    numbers = logging.getLevelNamesMapping()
+    root.setLevel(min(numbers[name.upper()] for name in levels))
 
 
 class Lines(logging.Formatter):

@@ -188,6 +188,7 @@ class Records:
         pairs = [
             (headers.EXPECTED_LAST, "0"),
             (headers.STATE, record.state),
+            (headers.QUEUE, record.queue),
             (headers.TASK, record.task),
         ]
         block = frames.header_block(pairs)

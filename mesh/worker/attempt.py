@@ -18,6 +18,7 @@ from mesh.tasks.cancellation import Cancelled
 from mesh.tasks.context import JobContext, Progress
 from mesh.tasks.definition import TaskDefinition
 from mesh.transport.puller import Delivery
+from mesh.worker.joblog import JobLog
 
 _ATTEMPT = headers.ATTEMPT.encode()
 
@@ -82,6 +83,9 @@ class Attempt:
         confirmed_s: Until when at least the job was surely this worker's, on the loop's clock;
             its lease lasts from then.
         is_settling: Whether it has ended: its lease is renewed no more.
+        is_announced: Whether the ledger was told that it started.
+        new_log: Makes the log of an attempt; set by whoever reads the delivery.
+        log: What it logged; None: nothing.
     """
 
     __slots__ = (
@@ -99,6 +103,7 @@ class Attempt:
         "has_news",
         "has_record",
         "holds_slot",
+        "is_announced",
         "is_settling",
         "job_id",
         "key_revision",
@@ -107,6 +112,8 @@ class Attempt:
         "last_error",
         "limit_s",
         "limits",
+        "log",
+        "new_log",
         "number",
         "progress",
         "raw_args",
@@ -127,6 +134,7 @@ class Attempt:
     raw_args: Raw
     raw_kwargs: Raw
     last_error: ErrorInfo | None
+    new_log: Callable[[], JobLog]
     retry: Retry
 
     def __init__(
@@ -161,6 +169,8 @@ class Attempt:
         self.has_record = False
         self.holds_slot = False
         self.is_settling = False
+        self.is_announced = False
+        self.log: JobLog | None = None
         self.writing: Future[None] | None = None
         self.record_due_s = 0.0
 
@@ -179,6 +189,7 @@ class Attempt:
                 tags=self.envelope.tags,
                 meta=self.envelope.meta,
                 sink=self.report,
+                log_sink=self.note,
                 cancelled=Cancelled(self._why_stopped),
             )
         return self._context
@@ -223,6 +234,14 @@ class Attempt:
         """Take in what the task says of its progress; the newest wins."""
         self.progress = progress
         self.has_news = True
+
+    def note(self, level: int, logger: str, text: str) -> None:
+        """Take in a line of its log; from any thread, and nothing once it has ended."""
+        if self.is_settling:
+            return
+        if self.log is None:
+            self.log = self.new_log()
+        self.log.add(level, logger, text)
 
     def stop(self, reason: str) -> None:
         """Tell the running task to stop; the first reason counts."""

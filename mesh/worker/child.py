@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import logging
 import os
 import select
 import signal
@@ -23,10 +24,12 @@ from mesh.errors import ArgumentsError, NotSerializableError, UnknownTaskError
 from mesh.tasks import codec
 from mesh.tasks.context import JobContext, JobControl, Progress, running_job
 from mesh.tasks.definition import TaskDefinition
+from mesh.worker.capturing import JobLogHandler, printing_to
 from mesh.worker.failures import describe, describe_request, kinds_of
 from mesh.worker.interrupts import AlarmInterrupt, Interruptible
+from mesh.worker.joblog import LogBudget, cleaned
 from mesh.worker.loading import load_app
-from mesh.worker.orders import Answer, FrameBuffer, Order, Report, frame, read_order
+from mesh.worker.orders import Answer, FrameBuffer, Order, Report, Said, frame, read_order
 
 _CHUNK_BYTES = 262_144
 _LOOK_MS = 1000
@@ -50,7 +53,12 @@ def main() -> None:
         if line.next_order() is not None:
             line.answer(answer)
         return
+    root = logging.getLogger()
+    is_set_up = bool(root.handlers)  # By the app, as it was loaded.
+    root.addHandler(JobLogHandler(""))
     while (order := line.next_order()) is not None:
+        if not is_set_up:
+            root.setLevel(min(logging.WARNING, order.log_rules.level))
         # In a context of its own, so that one job's variables are not another's.
         line.answer(contextvars.copy_context().run(_run, app, order, line))
 
@@ -89,7 +97,13 @@ class _Line:
 
     def report(self, job_id: str, progress: Progress) -> None:
         """Send progress, or drop it if the worker is behind: a newer report will follow."""
-        message = frame(Report(job_id, progress))
+        self._tell(frame(Report(job_id, progress)))
+
+    def say(self, job_id: str, level: int, logger: str, text: str) -> None:
+        """Send a line of the job's log, or drop it if the worker is behind."""
+        self._tell(frame(Said(job_id, level, logger, text)))
+
+    def _tell(self, message: bytes) -> None:
         with self._writing:
             try:
                 sent = self._socket.send(message, socket.MSG_DONTWAIT)
@@ -121,7 +135,8 @@ def _run(app: Mesh, order: Order, line: _Line) -> Answer:
         return Answer(error=describe(error, with_traceback=False), is_final=True)
     try:
         context = _context(order, line)
-        value = _call(definition, arguments, context, order.soft_timeout_s)
+        with printing_to(context.capture):
+            value = _call(definition, arguments, context, order.soft_timeout_s)
     except JobControl as control:
         return Answer(error=describe_request(control), request=control.request)
     except BaseException as error:  # SystemExit from a task must not end the child.
@@ -134,6 +149,14 @@ def _run(app: Mesh, order: Order, line: _Line) -> Answer:
 
 
 def _context(order: Order, line: _Line) -> JobContext:
+    budget = LogBudget(order.log_rules)
+
+    def capture(level: int, logger: str, text: str) -> None:
+        # The line that spends the budget goes too: by it the worker sees that there were more.
+        is_spent = budget.is_spent
+        if budget.admits(level, text := cleaned(text)) or budget.is_spent > is_spent:
+            line.say(order.job_id, level, logger, text)
+
     return JobContext(
         order.job_id,
         order.task,
@@ -145,6 +168,7 @@ def _context(order: Order, line: _Line) -> JobContext:
         tags=order.tags,
         meta=order.meta,
         sink=partial(line.report, order.job_id),
+        log_sink=capture,
     )
 
 

@@ -23,12 +23,14 @@ from mesh.policy.lanes import WEIGHTS, Feed, Lane
 from mesh.tasks.options import Pool
 from mesh.telemetry.metrics import WorkerMetrics, default_metrics
 from mesh.worker.attempt import Attempt
+from mesh.worker.capturing import capturing
 from mesh.worker.consumer import Consumer
 from mesh.worker.ending import Endings
 from mesh.worker.executor import Executor
 from mesh.worker.fence import Fence
 from mesh.worker.heartbeat import Heartbeat
 from mesh.worker.intake import Intake
+from mesh.worker.joblog import log_rules
 from mesh.worker.keys import KeyCheck
 from mesh.worker.limits import TimeKeeper
 from mesh.worker.news import News
@@ -96,10 +98,15 @@ class Worker:
         recorder = Recorder(self._settings, self.id, self._clock)
         consumer = self._consumer = self._assemble(client, recorder)
         heartbeat = Heartbeat(
-            self._settings, recorder, consumer.attempts, f"mesh-heartbeat-{self.id}"
+            self._settings,
+            recorder,
+            consumer.attempts,
+            f"mesh-heartbeat-{self.id}",
+            self._metrics,
         )
         await anyio.to_thread.run_sync(heartbeat.start)
         self._stack.callback(heartbeat.stop)
+        self._stack.enter_context(capturing(self.id, self._settings.events))
         try:
             await consumer.start()
         except BaseException as error:
@@ -163,6 +170,7 @@ class Worker:
 
     def _assemble(self, client: Client, recorder: Recorder) -> Consumer:
         settings, worker = self._settings, self._settings.worker
+        rules = log_rules(settings.events)
         fence = Fence(client.records, client.names, self.id)
         intake = Intake(
             tasks=self._app.tasks,
@@ -174,9 +182,10 @@ class Worker:
             fence=fence,
             metrics=self._metrics,
             keys=KeyCheck(client.keys, self._clock),
+            log_rules=rules,
             worker_id=self.id,
         )
-        processes = ProcessPool(self._app_reference, worker.process_pool)
+        processes = ProcessPool(self._app_reference, worker.process_pool, rules)
         self._stack.callback(processes.close)
         timekeeper = TimeKeeper(self._clock, intake.timeout_of)
         executor = Executor(
@@ -195,7 +204,7 @@ class Worker:
         lanes = [lane for feed in feeds for lane in feed.lanes]
         consumer.watchdog = Watchdog(client, lanes, consumer, self._metrics)
         client.publisher.storage.on_found = lambda: self._metrics.noticed("disk-full")
-        news = News(client, self._clock)
+        news = News(client, self._clock, worker_id=self.id, metrics=self._metrics)
         endings = Endings(
             client,
             recorder=recorder,

@@ -79,7 +79,9 @@ def worker(
         with StopSignals() as signals:
             return asyncio.run(kept.run(signals))
     app = target.app(reference, **options.settings(), worker__processes=processes)
-    set_up_logging(app.settings.log_level, is_json=output.is_json)
+    set_up_logging(
+        app.settings.log_level, is_json=output.is_json, kept=app.settings.events.log_level
+    )
     wanted = app.settings.worker
     if lifeline is None and wanted.processes > 1:
         kept = supervisor(
