@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mesh.app import Mesh
     from mesh.client.conflicts import JobConflictError
+    from mesh.client.happenings import LedgerEvent
     from mesh.client.job import Job
     from mesh.client.status import JobStatus
     from mesh.client.task import Task
     from mesh.contract.envelope import Retry
+    from mesh.contract.events import LogLine
     from mesh.contract.lifecycle import Priority, State
     from mesh.contract.records import ErrorInfo
     from mesh.errors import (
@@ -40,6 +42,8 @@ __all__ = [
     "JobFailedError",
     "JobNotFoundError",
     "JobStatus",
+    "LedgerEvent",
+    "LogLine",
     "Mesh",
     "MeshError",
     "Priority",
@@ -58,6 +62,8 @@ _HOMES = {
     "JobConflictError": "mesh.client.conflicts",
     "JobContext": "mesh.tasks.context",
     "JobStatus": "mesh.client.status",
+    "LedgerEvent": "mesh.client.happenings",
+    "LogLine": "mesh.contract.events",
     "Mesh": "mesh.app",
     "Priority": "mesh.contract.lifecycle",
     "Retry": "mesh.contract.envelope",

@@ -13,12 +13,14 @@ from mesh.client.admission import Admission, Enqueued, may_be_there
 from mesh.client.atomic import publish_atomically
 from mesh.client.batches import Batches
 from mesh.client.claims import Claims
+from mesh.client.journal import Journal
 from mesh.client.keys import UniqueKeys
-from mesh.client.messages import Message, MessageMaker, choose_id, pack_arguments
+from mesh.client.messages import Message, MessageMaker, choose_id, is_delayed, pack_arguments
 from mesh.client.records import Records
 from mesh.client.status import JobStatus
 from mesh.clock import SYSTEM_CLOCK, Clock
 from mesh.contract.envelope import PayloadRef, UniqueClaim
+from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ResultRecord
 from mesh.contract.subjects import Names
@@ -51,6 +53,7 @@ class Client:
         payloads: The object buckets.
         records: The stored records of jobs.
         keys: The unique keys.
+        journal: Tells the ledger what is scheduled and what operators do.
         provisioner: Creates streams, consumers and buckets.
     """
 
@@ -64,6 +67,7 @@ class Client:
         self.records = Records(self.connection, self.names, has_replicas=settings.replicas > 1)
         self.publisher: Publisher
         self.keys: UniqueKeys
+        self.journal: Journal
         self._admission: Admission
         self._batches: Batches
         self._maker = MessageMaker(settings, self.names, clock)
@@ -104,7 +108,8 @@ class Client:
         await self.connection.close()
 
     def _assemble(self) -> None:
-        """Put together what enqueues calls that may be there already."""
+        """Put together what enqueues calls that may be there already, and tells of them."""
+        self.journal = Journal(self.publisher, self.names, self.settings, self._clock)
         self.keys = UniqueKeys(
             self.connection,
             self.publisher,
@@ -129,13 +134,17 @@ class Client:
             PayloadTooLargeError: The job is larger than the server accepts.
         """
         if may_be_there(call):
-            return await self._admission.admit(call)
-        message = await self._message(call, choose_id(call))
-        try:
-            await self.publisher.publish(message.subject, message.block, message.body)
-        except NoAnswerError as error:
-            raise EnqueueUnknownError(message.job_id, str(error)) from error
-        return Enqueued(message.job_id)
+            enqueued = await self._admission.admit(call)
+        else:
+            message = await self._message(call, choose_id(call))
+            try:
+                await self.publisher.publish(message.subject, message.block, message.body)
+            except NoAnswerError as error:
+                raise EnqueueUnknownError(message.job_id, str(error)) from error
+            enqueued = Enqueued(message.job_id)
+        if is_delayed(call.options):
+            self._tell_scheduled(call, enqueued)
+        return enqueued
 
     async def enqueue_many(
         self, calls: Sequence[Call[Any]], *, atomic: bool = False
@@ -151,6 +160,13 @@ class Client:
         """
         if atomic:
             return [*await self._batches.admit(calls)]
+        outcomes = await self._enqueue_each(calls)
+        for call, outcome in zip(calls, outcomes, strict=True):
+            if is_delayed(call.options):
+                self._tell_scheduled(call, outcome)
+        return outcomes
+
+    async def _enqueue_each(self, calls: Sequence[Call[Any]]) -> list[Enqueued | MeshError]:
         guarded = [index for index, call in enumerate(calls) if may_be_there(call)]
         if not guarded:
             return await self._publish_many(calls)
@@ -161,6 +177,15 @@ class Client:
         admitted = await self._admission.admit_many([calls[i] for i in guarded])
         outcomes |= zip(guarded, admitted, strict=True)
         return [outcomes[index] for index in range(len(calls))]
+
+    def _tell_scheduled(self, call: Call[Any], enqueued: Enqueued | MeshError) -> None:
+        """Tell the ledger of a delayed job; the server tells only when it is due."""
+        if isinstance(enqueued, MeshError) or enqueued.is_duplicate:
+            return
+        queue, priority, due_ms = self._maker.plan(call)
+        self.journal.scheduled(
+            enqueued.job_id, task=call.task, queue=queue, priority=priority, due_ms=due_ms
+        )
 
     async def _publish_many(self, calls: Sequence[Call[Any]]) -> list[Enqueued | MeshError]:
         job_ids = [choose_id(call) for call in calls]
@@ -246,6 +271,14 @@ class Client:
                 reason=reason,
             )
             if await self.records.finish(job_id, record):
+                self.journal.of_job(
+                    EventKind.CANCELLING,
+                    job_id,
+                    reason,
+                    task=status.task,
+                    queue=status.queue,
+                    priority=status.priority,
+                )
                 return True
             status = await self.records.status(job_id)
         return status.state is State.CANCELLED

@@ -117,6 +117,12 @@ class MessageMaker:
             block = delayed_block(job_id, call.task, target, due, guard)
         return Message(job_id, subject, block, body, due is not None)
 
+    def plan(self, call: Call[Any]) -> tuple[str, str, int]:
+        """Say a call's queue, its priority and when it is due."""
+        now = self._clock.now_ms()
+        own = call.definition.options if call.definition is not None else _NO_TASK_OPTIONS
+        return *self._lane(call.options, own), _due_at(call.options, now) or now
+
     def _lane(self, overrides: CallOptions, own: TaskOptions) -> tuple[str, str]:
         queue = overrides.queue or own.queue or self._defaults.queue
         return queue, overrides.priority or own.priority or self._defaults.priority

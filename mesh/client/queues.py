@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 import anyio
 from msgspec import Struct
 
-from mesh.client.blocking import Portal
 from mesh.client.client import Client
 from mesh.client.lanes import NO_END_MS, WAKE_AFTER_MS, LaneControl, LaneState, every_lane
 from mesh.client.purging import Purge, first_from
 from mesh.clock import SYSTEM_CLOCK
+from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import PRIORITIES
 from mesh.contract.subjects import check_priority
 from mesh.durations import Duration, seconds
@@ -64,7 +64,9 @@ class Queue:
         self.name = check_queue(name)
         self._client = client
 
-    async def pause(self, until: datetime | Duration | None = None) -> None:
+    async def pause(
+        self, until: datetime | Duration | None = None, *, reason: str = ""
+    ) -> None:
         """Give out no more jobs; producers and running jobs go on.
 
         A pause outlives every restart and ends by itself at its time. Jobs that a worker has
@@ -73,6 +75,7 @@ class Queue:
         Args:
             until: A point in time with its offset from UTC, or for how long, such as ``"1h"``;
                 None: until it is resumed.
+            reason: Why; kept in the ledger, for people.
 
         Raises:
             OptionError: The time has no offset, or is over.
@@ -85,9 +88,16 @@ class Queue:
         await client.provisioner.ensure_lanes([self.name])
         for lane in self._lanes(client):
             await lane.pause_until(until_ms)
+        until_text = "" if until_ms == NO_END_MS else _instant(until_ms)
+        client.journal.of_queue(
+            EventKind.QUEUE_PAUSED, self.name, reason, **_given(until=until_text)
+        )
 
-    async def resume(self) -> bool:
+    async def resume(self, *, reason: str = "") -> bool:
         """Give out jobs again; workers that wait notice at once.
+
+        Args:
+            reason: Why; kept in the ledger, for people.
 
         Returns:
             Whether it was paused.
@@ -98,16 +108,18 @@ class Queue:
         client = await self._client()
         woken = [await lane.wake() for lane in self._lanes(client)]
         if any(woken):
+            client.journal.of_queue(EventKind.QUEUE_RESUMED, self.name, reason)
             await anyio.sleep(WAKE_AFTER_MS / 1000)  # Until then the server still holds it.
         return any(woken)
 
-    async def limit(self, most: int | None) -> None:
+    async def limit(self, most: int | None, *, reason: str = "") -> None:
         """Limit how many jobs of one priority all workers together may have at once.
 
         Each of the four priorities has the limit to itself. ``Mesh.setup`` leaves it alone.
 
         Args:
             most: The limit, at least 1; None: what the settings say.
+            reason: Why; kept in the ledger, for people.
 
         Raises:
             OptionError: The limit is less than 1.
@@ -121,9 +133,16 @@ class Queue:
         await client.provisioner.ensure_lanes([self.name])
         for lane in self._lanes(client):
             await lane.limit(most)
+        client.journal.of_queue(
+            EventKind.QUEUE_LIMITED, self.name, reason, limit=most or "as the settings say"
+        )
 
     async def purge(
-        self, priority: str | None = None, on_progress: Callable[[int], None] | None = None
+        self,
+        priority: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
+        *,
+        reason: str = "",
     ) -> int:
         """Cancel every job that is pending now, with the reason ``purged``.
 
@@ -133,6 +152,7 @@ class Queue:
             priority: Only the jobs of this priority.
             on_progress: Called now and then with the number of jobs cancelled since the last
                 call.
+            reason: Why; kept in the ledger, for people.
 
         Returns:
             How many were cancelled.
@@ -148,7 +168,15 @@ class Queue:
         if len(served) < len(PRIORITIES) and await _unserved(client, found, self.name):
             await client.provisioner.ensure_lanes([self.name])
         tell = on_progress or _say_nothing
-        return sum([await Purge(client, self.name, p, tell).run() for p in priorities])
+        count = sum([await Purge(client, self.name, p, tell).run() for p in priorities])
+        client.journal.of_queue(
+            EventKind.QUEUE_PURGED,
+            self.name,
+            reason,
+            count=count,
+            **_given(priority=priority or ""),
+        )
+        return count
 
     async def status(self) -> QueueStatus:
         """Say what the queue holds and how it is controlled.
@@ -173,49 +201,6 @@ class Queue:
     def __repr__(self) -> str:
         """Show the name."""
         return f"<Queue {self.name}>"
-
-
-class BlockingQueue:
-    """The blocking twin of ``Queue``: the same names, safe from any thread.
-
-    Attributes:
-        name: The queue's name.
-    """
-
-    __slots__ = ("_portal", "_queue", "name")
-
-    name: str
-
-    def __init__(self, queue: Queue, portal: Portal) -> None:
-        self.name = queue.name
-        self._queue = queue
-        self._portal = portal
-
-    def pause(self, until: datetime | Duration | None = None) -> None:
-        """Give out no more jobs; see ``Queue.pause``."""
-        self._portal.call(self._queue.pause(until))
-
-    def resume(self) -> bool:
-        """Give out jobs again; see ``Queue.resume``."""
-        return self._portal.call(self._queue.resume())
-
-    def limit(self, most: int | None) -> None:
-        """Limit how many jobs workers may have at once; see ``Queue.limit``."""
-        self._portal.call(self._queue.limit(most))
-
-    def purge(
-        self, priority: str | None = None, on_progress: Callable[[int], None] | None = None
-    ) -> int:
-        """Cancel every job that is pending now; see ``Queue.purge``."""
-        return self._portal.call(self._queue.purge(priority, on_progress))
-
-    def status(self) -> QueueStatus:
-        """Say what the queue holds; see ``Queue.status``."""
-        return self._portal.call(self._queue.status())
-
-    def __repr__(self) -> str:
-        """Show the name."""
-        return f"<BlockingQueue {self.name}>"
 
 
 async def queue_statuses(client: Client) -> list[QueueStatus]:
@@ -307,6 +292,15 @@ def _end_of_pause(until: datetime | Duration | None) -> int:
     if end_ms <= now_ms:
         raise OptionError(option, f"{until} is over; give a time in the future")
     return min(NO_END_MS, end_ms)
+
+
+def _instant(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
+
+
+def _given(**details: str) -> dict[str, str]:
+    """The details that say anything."""
+    return {name: text for name, text in details.items() if text}
 
 
 def _say_nothing(_cancelled: int) -> None:

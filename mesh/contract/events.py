@@ -98,7 +98,7 @@ class Event(Struct, frozen=True, omit_defaults=True):
     total: float | None = None
     due_at_ms: Moment = 0
     actor: str = ""
-    details: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    details: dict[str, str] = {}
     lines: tuple[LogLine, ...] = ()
 
 

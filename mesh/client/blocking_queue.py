@@ -1,0 +1,57 @@
+"""The blocking twin of ``Queue``: the same names, for scripts, views and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from mesh.client.blocking import Portal
+from mesh.client.queues import Queue, QueueStatus
+from mesh.durations import Duration
+
+
+class BlockingQueue:
+    """The blocking twin of ``Queue``: the same names, safe from any thread.
+
+    Attributes:
+        name: The queue's name.
+    """
+
+    __slots__ = ("_portal", "_queue", "name")
+
+    name: str
+
+    def __init__(self, queue: Queue, portal: Portal) -> None:
+        self.name = queue.name
+        self._queue = queue
+        self._portal = portal
+
+    def pause(self, until: datetime | Duration | None = None, *, reason: str = "") -> None:
+        """Give out no more jobs; see ``Queue.pause``."""
+        self._portal.call(self._queue.pause(until, reason=reason))
+
+    def resume(self, *, reason: str = "") -> bool:
+        """Give out jobs again; see ``Queue.resume``."""
+        return self._portal.call(self._queue.resume(reason=reason))
+
+    def limit(self, most: int | None, *, reason: str = "") -> None:
+        """Limit how many jobs workers may have at once; see ``Queue.limit``."""
+        self._portal.call(self._queue.limit(most, reason=reason))
+
+    def purge(
+        self,
+        priority: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
+        *,
+        reason: str = "",
+    ) -> int:
+        """Cancel every job that is pending now; see ``Queue.purge``."""
+        return self._portal.call(self._queue.purge(priority, on_progress, reason=reason))
+
+    def status(self) -> QueueStatus:
+        """Say what the queue holds; see ``Queue.status``."""
+        return self._portal.call(self._queue.status())
+
+    def __repr__(self) -> str:
+        """Show the name."""
+        return f"<BlockingQueue {self.name}>"
