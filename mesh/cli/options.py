@@ -83,6 +83,11 @@ def queue(text: str) -> str:
     return _checked(check_queue, text)
 
 
+reason = click.option(
+    "--reason", default="", metavar="TEXT", help="Why; kept in the ledger, with who did it."
+)
+
+
 def connects(command: Callable[..., R]) -> Callable[..., R]:
     """Give a command the options that say where the server is; it receives a ``target``."""
 

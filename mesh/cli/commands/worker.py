@@ -79,18 +79,12 @@ def worker(
         with StopSignals() as signals:
             return asyncio.run(kept.run(signals))
     app = target.app(reference, **options.settings(), worker__processes=processes)
-    set_up_logging(
-        app.settings.log_level, is_json=output.is_json, kept=app.settings.events.log_level
-    )
-    wanted = app.settings.worker
+    settings, wanted = app.settings, app.settings.worker
+    kept_level = settings.events.log_level
+    set_up_logging(settings.log_level, is_json=output.is_json, kept=kept_level)
     if lifeline is None and wanted.processes > 1:
-        kept = supervisor(
-            reference,
-            target,
-            options,
-            count=wanted.processes,
-            grace_s=wanted.shutdown_grace_s,
-        )
+        grace_s = wanted.shutdown_grace_s
+        kept = supervisor(reference, target, options, count=wanted.processes, grace_s=grace_s)
         with StopSignals() as signals:
             return asyncio.run(kept.run(signals))
     from mesh.worker.process import run_process
