@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
@@ -47,12 +47,7 @@ async def find_jobs(
     queue = check_queue(queue) if queue else None
     found = 0
     known: set[str] = set()
-    async with AsyncExitStack() as stack:
-        sources = [
-            await stack.enter_async_context(aclosing(source))
-            for source in _sources(client, wanted, queue)
-        ]
-        merged = await stack.enter_async_context(aclosing(_newest_first(sources)))
+    async with aclosing(_newest_first(_sources(client, wanted, queue))) as merged:
         async for status in merged:
             # A job may be in several places; what was stored last is the truth about it.
             if status.job_id in known or not is_job_id(status.job_id):
@@ -129,22 +124,21 @@ async def _seen(
 async def _newest_first(sources: list[AsyncGenerator[_Seen]]) -> AsyncGenerator[JobStatus]:
     heap: list[tuple[int, int, JobStatus]] = []
 
-    async def refill(place: int) -> None:
-        seen = await _next(sources[place])
-        if seen is not None:
-            heapq.heappush(heap, (-seen.at_ms, place, seen.status))
-
-    for place in range(len(sources)):
-        await refill(place)
-    while heap:
-        _, place, status = heap[0]
-        yield status
-        heapq.heappop(heap)
-        await refill(place)
-
-
-async def _next(source: AsyncIterator[_Seen]) -> _Seen | None:
-    return await anext(source, None)
+    empty = list(range(len(sources)))
+    try:
+        while True:
+            for place in empty:
+                seen = await anext(sources[place], None)
+                if seen is not None:
+                    heapq.heappush(heap, (-seen.at_ms, place, seen.status))
+            if not heap:
+                return
+            _, place, status = heapq.heappop(heap)
+            empty = [place]
+            yield status
+    finally:
+        for source in sources:
+            await source.aclose()
 
 
 def _ready(job_id: str, entry: Entry) -> JobStatus:
