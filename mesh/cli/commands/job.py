@@ -89,7 +89,10 @@ def list_(
 @connects
 @prints
 def show(*, output: Output, target: Target, job: str) -> None:
-    """Print all that is known of JOB: where it is, its result, its life."""
+    """Print all that is known of JOB.
+
+    Where it is, its result, what happened to it.
+    """
     from mesh.cli.listings import as_values, everything
 
     async def ask(mesh: Mesh) -> tuple[JobStatus, list[LedgerEvent], Any]:
@@ -145,7 +148,10 @@ def retry(*, output: Output, target: Target, job: str, reason: str) -> None:
 @connects
 @prints
 def delete(*, output: Output, target: Target, job: str, reason: str) -> None:
-    """Remove what is kept of JOB, which has ended: record, result, dead letter, arguments."""
+    """Remove what is kept of a JOB that has ended.
+
+    Its record, its result, its dead letter, its arguments. Its events stay for their time.
+    """
 
     async def remove(mesh: Mesh) -> None:
         await mesh.job(job).delete(reason)
