@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 from mesh.client.admission import Enqueued
 from mesh.client.blocking import BlockingJob, Portal, stepped
 from mesh.client.blocking_letters import BlockingDeadLetters
-from mesh.client.blocking_queue import BlockingQueue
+from mesh.client.blocking_queues import BlockingQueue
 from mesh.client.client import Client
 from mesh.client.dead_letters import DeadLetters
 from mesh.client.feed import Feed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
+from datetime import UTC, datetime
 from typing import Any
 
 from mesh.clock import Clock
@@ -66,7 +67,7 @@ class Journal:
             queue=queue,
             message=reason,
             actor=self._who(),
-            details={name: str(value) for name, value in details.items()},
+            details={name: str(v) for name, v in details.items() if v is not None},
         )
 
     def of_schedule(self, kind: EventKind, schedule: str, reason: str = "") -> None:
@@ -90,6 +91,11 @@ class Journal:
     def _who(self) -> str:
         self._actor = self._actor or self._settings.actor or _user_and_host()
         return self._actor
+
+
+def instant(at_ms: int) -> str:
+    """A point in time as events spell it."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def _user_and_host() -> str:

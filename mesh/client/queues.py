@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 
 import anyio
 from msgspec import Struct
 
 from mesh.client.client import Client
+from mesh.client.journal import instant
 from mesh.client.lanes import NO_END_MS, WAKE_AFTER_MS, LaneControl, LaneState, every_lane
-from mesh.client.purging import Purge, first_from
+from mesh.client.moving import Move
+from mesh.client.purging import Purge
+from mesh.client.sweeping import first_from
 from mesh.clock import SYSTEM_CLOCK
 from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import PRIORITIES
@@ -88,10 +91,8 @@ class Queue:
         await client.provisioner.ensure_lanes([self.name])
         for lane in self._lanes(client):
             await lane.pause_until(until_ms)
-        until_text = "" if until_ms == NO_END_MS else _instant(until_ms)
-        client.journal.of_queue(
-            EventKind.QUEUE_PAUSED, self.name, reason, **_given(until=until_text)
-        )
+        end = None if until_ms == NO_END_MS else instant(until_ms)
+        client.journal.of_queue(EventKind.QUEUE_PAUSED, self.name, reason, until=end)
 
     async def resume(self, *, reason: str = "") -> bool:
         """Give out jobs again; workers that wait notice at once.
@@ -163,19 +164,60 @@ class Queue:
         """
         priorities = PRIORITIES if priority is None else (check_priority(priority),)
         client = await self._client()
-        found = await self._states(client)
-        served = {state.priority for state in found}
-        if len(served) < len(PRIORITIES) and await _unserved(client, found, self.name):
-            await client.provisioner.ensure_lanes([self.name])
+        await self._ensure_served(client)
         tell = on_progress or _say_nothing
         count = sum([await Purge(client, self.name, p, tell).run() for p in priorities])
         client.journal.of_queue(
-            EventKind.QUEUE_PURGED,
-            self.name,
-            reason,
-            count=count,
-            **_given(priority=priority or ""),
+            EventKind.QUEUE_PURGED, self.name, reason, count=count, priority=priority
         )
+        return count
+
+    async def move(
+        self,
+        to_queue: str | None = None,
+        *,
+        to_priority: str | None = None,
+        priority: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
+        reason: str = "",
+    ) -> int:
+        """Move every job that is pending now: the same jobs, with their ids, somewhere else.
+
+        Jobs that a worker was given, delayed jobs and those enqueued meanwhile stay.
+
+        Args:
+            to_queue: The queue they go to; None: this one, to change the priority.
+            to_priority: The priority they get; None: the one that each has.
+            priority: Only the jobs of this priority.
+            on_progress: Called now and then with the number of jobs moved since the last call.
+            reason: Why; kept in the ledger, for people.
+
+        Returns:
+            How many were moved.
+
+        Raises:
+            OptionError: They are there already.
+            InvalidNameError: There is no such priority, or it cannot be a queue's name.
+            NotProvisionedError: The namespace is not set up.
+            BrokerError: The server refused or went away; what was not moved is where it was.
+        """
+        target = self.name if to_queue is None else check_queue(to_queue)
+        wanted = None if to_priority is None else check_priority(to_priority)
+        priorities = PRIORITIES if priority is None else (check_priority(priority),)
+        leaving = [p for p in priorities if (target, wanted or p) != (self.name, p)]
+        if not leaving:
+            option = "to_queue"
+            raise OptionError(
+                option, "the jobs are there already; name another queue or priority"
+            )
+        client = await self._client()
+        await self._ensure_served(client)
+        await client.provisioner.ensure_lanes([target])
+        tell = on_progress or _say_nothing
+        moves = [Move(client, (self.name, p), (target, wanted or p), tell) for p in leaving]
+        count = sum([await move.run() for move in moves])
+        where = {"to_queue": target, "to_priority": wanted, "priority": priority}
+        client.journal.of_queue(EventKind.QUEUE_MOVED, self.name, reason, count=count, **where)
         return count
 
     async def status(self) -> QueueStatus:
@@ -190,6 +232,12 @@ class Queue:
         if len(states) < len(PRIORITIES):
             unserved = await _unserved(client, states, self.name)
         return await _put_together(client, self.name, states, unserved.get(self.name, {}))
+
+    async def _ensure_served(self, client: Client) -> None:
+        """Give the queue its lanes, if it holds jobs for which there is none yet."""
+        found = await self._states(client)
+        if len(found) < len(PRIORITIES) and await _unserved(client, found, self.name):
+            await client.provisioner.ensure_lanes([self.name])
 
     def _lanes(self, client: Client) -> list[LaneControl]:
         return [LaneControl(client, self.name, priority) for priority in PRIORITIES]
@@ -292,15 +340,6 @@ def _end_of_pause(until: datetime | Duration | None) -> int:
     if end_ms <= now_ms:
         raise OptionError(option, f"{until} is over; give a time in the future")
     return min(NO_END_MS, end_ms)
-
-
-def _instant(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
-
-
-def _given(**details: str) -> dict[str, str]:
-    """The details that say anything."""
-    return {name: text for name, text in details.items() if text}
 
 
 def _say_nothing(_cancelled: int) -> None:

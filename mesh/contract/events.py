@@ -34,6 +34,7 @@ class EventKind(StrEnum):
     QUEUE_PAUSED = "queue-paused"
     QUEUE_RESUMED = "queue-resumed"
     QUEUE_LIMITED = "queue-limited"
+    QUEUE_MOVED = "queue-moved"
     QUEUE_PURGED = "queue-purged"
     SCHEDULE_PAUSED = "schedule-paused"
     SCHEDULE_RESUMED = "schedule-resumed"
@@ -80,7 +81,8 @@ class Event(Struct, frozen=True, omit_defaults=True):
         total: How much there is to do, in an event of progress.
         due_at_ms: When a scheduled or retrying job is due.
         actor: Who did it, where people or their programs did something.
-        details: Further facts, each by its name: `limit`, `until`, `new_job_id`, `count`.
+        details: Further facts, each by its name: `limit`, `until`, `new_job_id`, `count`,
+            `to_queue`, `to_priority`, `priority`, `schedule`.
         lines: What the attempt logged, in an event of its log.
     """
 

@@ -1,4 +1,4 @@
-"""The blocking twin of ``Queue``: the same names, for scripts, views and notebooks."""
+"""The blocking twin of a queue's handle."""
 
 from __future__ import annotations
 
@@ -47,6 +47,26 @@ class BlockingQueue:
     ) -> int:
         """Cancel every job that is pending now; see ``Queue.purge``."""
         return self._portal.call(self._queue.purge(priority, on_progress, reason=reason))
+
+    def move(
+        self,
+        to_queue: str | None = None,
+        *,
+        to_priority: str | None = None,
+        priority: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
+        reason: str = "",
+    ) -> int:
+        """Move every job that is pending now; see ``Queue.move``."""
+        return self._portal.call(
+            self._queue.move(
+                to_queue,
+                to_priority=to_priority,
+                priority=priority,
+                on_progress=on_progress,
+                reason=reason,
+            )
+        )
 
     def status(self) -> QueueStatus:
         """Say what the queue holds; see ``Queue.status``."""
