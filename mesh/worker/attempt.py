@@ -17,6 +17,7 @@ from mesh.policy.lanes import Feed, Lane
 from mesh.tasks.cancellation import Cancelled
 from mesh.tasks.context import JobContext, Progress
 from mesh.tasks.definition import TaskDefinition
+from mesh.telemetry.tracing import Trace
 from mesh.transport.puller import Delivery
 from mesh.worker.joblog import JobLog
 
@@ -86,6 +87,7 @@ class Attempt:
         is_announced: Whether the ledger was told that it started.
         new_log: Makes the log of an attempt; set by whoever reads the delivery.
         log: What it logged; None: nothing.
+        trace: Its spans; None: it is not traced.
     """
 
     __slots__ = (
@@ -123,6 +125,7 @@ class Attempt:
         "revision",
         "started_ms",
         "stop_reason",
+        "trace",
         "worker_id",
         "writing",
     )
@@ -173,6 +176,7 @@ class Attempt:
         self.log: JobLog | None = None
         self.writing: Future[None] | None = None
         self.record_due_s = 0.0
+        self.trace: Trace | None = None
 
     @property
     def context(self) -> JobContext:

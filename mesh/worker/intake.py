@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from functools import partial
+from collections.abc import Callable
 
 import msgspec
 from msgspec import Raw
@@ -34,7 +34,7 @@ from mesh.transport.payloads import Payloads
 from mesh.worker.attempt import Attempt
 from mesh.worker.failures import crash_loop, describe
 from mesh.worker.fence import Fence
-from mesh.worker.joblog import JobLog, LogRules
+from mesh.worker.joblog import JobLog
 from mesh.worker.keys import KeyCheck
 from mesh.worker.limits import limits_of, when_late
 from mesh.worker.outcomes import AlreadyEnded, Failed, HandBack, Lost, Outcome
@@ -64,7 +64,7 @@ class Intake:
         fence: Fence,
         metrics: WorkerMetrics,
         keys: KeyCheck,
-        log_rules: LogRules,
+        new_log: Callable[[], JobLog],
         worker_id: str,
     ) -> None:
         defaults = settings.job_defaults
@@ -82,7 +82,7 @@ class Intake:
         self._max_crashes = settings.worker.max_crashes
         self._grace_ms = int(settings.worker.unknown_task_grace_s * 1000)
         self._timeout_s = defaults.timeout_s
-        self._new_log = partial(JobLog, log_rules, clock)
+        self._new_log = new_log
         self._retry = Retry(
             max_retries=defaults.retry_max,
             backoff=defaults.retry_backoff,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -40,7 +41,7 @@ def log_rules(settings: EventsSettings) -> LogRules:
 
 
 def cleaned(text: str) -> str:
-    """Make a text fit to be kept; whatever is captured of a job passes here, and only here."""
+    """Make a text fit to be kept: neither too long nor impossible to encode."""
     if len(text) > _LONGEST_LINE:
         text = f"{text[:_LONGEST_LINE]}... ({len(text):,} characters)"
     # A lone surrogate cannot be encoded, and must not cost the lines around it.
@@ -76,11 +77,15 @@ class JobLog:
     Args:
         rules: How much is kept.
         clock: The time.
+        redact: Leaves secrets out of a text.
     """
 
-    def __init__(self, rules: LogRules, clock: Clock) -> None:
+    def __init__(
+        self, rules: LogRules, clock: Clock, redact: Callable[[str], str] = str
+    ) -> None:
         self._rules = rules
         self._clock = clock
+        self._redact = redact
         self._budget = LogBudget(rules)
         self._lines: deque[LogLine] = deque()
         self._lock = threading.Lock()
@@ -89,7 +94,8 @@ class JobLog:
         """Take in a line; the one that is too many is replaced by a word about it."""
         if level < self._rules.level:
             return
-        text = cleaned(text)
+        # Whatever is captured of a job passes here, and only here.
+        text = self._redact(cleaned(text))
         with self._lock:
             if self._budget.is_spent:
                 return

@@ -28,6 +28,7 @@ class Order(Struct, frozen=True, array_like=True):
     meta: dict[str, str]
     soft_timeout_s: float | None
     log_rules: LogRules
+    trace: dict[str, str] = {}
 
 
 class Answer(Struct, frozen=True, array_like=True, tag=True):

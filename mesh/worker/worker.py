@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,8 @@ from mesh.identifiers import check_queue, new_worker_id
 from mesh.policy.lanes import WEIGHTS, Feed, Lane
 from mesh.tasks.options import Pool
 from mesh.telemetry.metrics import WorkerMetrics, default_metrics
+from mesh.telemetry.redaction import Redactor
+from mesh.telemetry.tracing import job_spans
 from mesh.worker.attempt import Attempt
 from mesh.worker.capturing import capturing
 from mesh.worker.consumer import Consumer
@@ -30,13 +33,14 @@ from mesh.worker.executor import Executor
 from mesh.worker.fence import Fence
 from mesh.worker.heartbeat import Heartbeat
 from mesh.worker.intake import Intake
-from mesh.worker.joblog import log_rules
+from mesh.worker.joblog import JobLog, log_rules
 from mesh.worker.keys import KeyCheck
 from mesh.worker.limits import TimeKeeper
 from mesh.worker.news import News
 from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
+from mesh.worker.tracing import TracedExecutor, TracedSettlement
 from mesh.worker.watchdog import Watchdog
 
 log = logging.getLogger("mesh.worker")
@@ -182,13 +186,15 @@ class Worker:
             fence=fence,
             metrics=self._metrics,
             keys=KeyCheck(client.keys, self._clock),
-            log_rules=rules,
+            new_log=partial(JobLog, rules, self._clock, Redactor.of(settings).text),
             worker_id=self.id,
         )
         processes = ProcessPool(self._app_reference, worker.process_pool, rules)
         self._stack.callback(processes.close)
         timekeeper = TimeKeeper(self._clock, intake.timeout_of)
-        executor = Executor(
+        spans = job_spans(settings)
+        executor: Executor | TracedExecutor
+        executor = plain = Executor(
             self._clock,
             ThreadPool(worker.concurrency),
             processes,
@@ -196,6 +202,9 @@ class Worker:
             lease_s=worker.ack_wait_s,
             max_crashes=worker.max_crashes,
         )
+        if spans is not None:
+            now = asyncio.get_running_loop().time
+            executor = TracedExecutor(plain, spans.worker, self._clock, now)
         feeds = self._feeds(processes.size)
         consumer = Consumer(
             client, feeds=feeds, intake=intake, executor=executor, timekeeper=timekeeper
@@ -204,6 +213,15 @@ class Worker:
         lanes = [lane for feed in feeds for lane in feed.lanes]
         consumer.watchdog = Watchdog(client, lanes, consumer, self._metrics)
         client.publisher.storage.on_found = lambda: self._metrics.noticed("disk-full")
+        settlement = self._settlement(client, recorder, fence, consumer)
+        consumer.settlement = (
+            settlement if spans is None else TracedSettlement(settlement, spans.worker)
+        )
+        return consumer
+
+    def _settlement(
+        self, client: Client, recorder: Recorder, fence: Fence, consumer: Consumer
+    ) -> Settlement:
         news = News(client, self._clock, worker_id=self.id, metrics=self._metrics)
         endings = Endings(
             client,
@@ -211,18 +229,18 @@ class Worker:
             fence=fence,
             metrics=self._metrics,
             news=news,
-            lease_s=worker.ack_wait_s,
+            lease_s=self._settings.worker.ack_wait_s,
         )
-        consumer.settlement = Settlement(
+        return Settlement(
             client,
             recorder=recorder,
             fence=fence,
             endings=endings,
             metrics=self._metrics,
             news=news,
+            redactor=Redactor.of(self._settings),
             on_settled=consumer.settled,
         )
-        return consumer
 
     def _feeds(self, children: int) -> list[Feed[Attempt]]:
         """Give queues whose tasks all run in the process pool as many slots as it has children.
