@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from mesh.app import Mesh
     from mesh.client.conflicts import JobConflictError
     from mesh.client.delays import JobNotDelayedError
+    from mesh.client.happenings import LedgerEvent
     from mesh.client.job import Job
     from mesh.client.status import JobStatus
     from mesh.client.task import Task
     from mesh.contract.envelope import Retry
+    from mesh.contract.events import LogLine
     from mesh.contract.lifecycle import Priority, State
     from mesh.contract.records import ErrorInfo
     from mesh.errors import (
@@ -42,6 +44,8 @@ __all__ = [
     "JobNotDelayedError",
     "JobNotFoundError",
     "JobStatus",
+    "LedgerEvent",
+    "LogLine",
     "Mesh",
     "MeshError",
     "Priority",
@@ -61,6 +65,8 @@ _HOMES = {
     "JobContext": "mesh.tasks.context",
     "JobNotDelayedError": "mesh.client.delays",
     "JobStatus": "mesh.client.status",
+    "LedgerEvent": "mesh.client.happenings",
+    "LogLine": "mesh.contract.events",
     "Mesh": "mesh.app",
     "Priority": "mesh.contract.lifecycle",
     "Retry": "mesh.contract.envelope",

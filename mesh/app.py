@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 from mesh.client.admission import Enqueued
-from mesh.client.blocking import BlockingJob, Portal
+from mesh.client.blocking import BlockingJob, Portal, stepped
 from mesh.client.blocking_letters import BlockingDeadLetters
 from mesh.client.blocking_queues import BlockingQueue
 from mesh.client.blocking_schedules import BlockingSchedules
 from mesh.client.client import Client
 from mesh.client.dead_letters import DeadLetters
+from mesh.client.feed import Feed
 from mesh.client.findings import FsckReport
+from mesh.client.happenings import LedgerEvent
 from mesh.client.job import Job
+from mesh.client.listing import find_jobs
 from mesh.client.loops import ClientsOfLoops
 from mesh.client.queues import Queue, QueueStatus, queue_statuses
 from mesh.client.reconciler import FsckOptions, fsck
 from mesh.client.schedule_declaring import CodeSchedules, Schedulable, declared_in_file
 from mesh.client.schedule_making import CronKeywords, Declared, ScheduleKeywords
 from mesh.client.schedules import Schedules
+from mesh.client.status import JobStatus
 from mesh.client.task import Stranger, Task, TaskDecorator
+from mesh.contract.lifecycle import State
 from mesh.durations import Duration
 from mesh.errors import MeshError, SettingsError
 from mesh.identifiers import check_job_id
@@ -305,6 +312,70 @@ class Mesh:
         """
         return Job(check_job_id(job_id), self.client)
 
+    async def find_jobs(
+        self,
+        *,
+        state: State | str | None = None,
+        queue: str | None = None,
+        task: str | None = None,
+        limit: int = 50,
+    ) -> AsyncGenerator[JobStatus]:
+        """Yield jobs wherever they are, those that something happened to last first.
+
+        Args:
+            state: Only jobs in this state.
+            queue: Only jobs of this queue.
+            task: Only jobs of this task.
+            limit: At most so many; 0: all.
+
+        Raises:
+            OptionError: There is no such state.
+            InvalidNameError: No queue can be called so.
+            NotProvisionedError: The namespace is not set up.
+            BrokerError: The records could not be read.
+        """
+        client = await self.client()
+        found = find_jobs(client, state=state, queue=queue, task=task, limit=limit)
+        async with aclosing(found):
+            async for status in found:
+                yield status
+
+    async def events(
+        self,
+        *patterns: str,
+        queue: str | None = None,
+        task: str | None = None,
+        job: str | None = None,
+        since: Duration | datetime | None = None,
+        follow: bool = True,
+    ) -> AsyncGenerator[LedgerEvent]:
+        """Yield what happens to jobs and queues, as it happens or happened.
+
+        Nothing is missed or told twice, reconnects included.
+
+        Args:
+            *patterns: Names of events, such as ``job.failed`` or ``queue.*``; none: all but
+                ``job.log``, of which there are many.
+            queue: Only of this queue.
+            task: Only of this task.
+            job: Only of this job.
+            since: Begin with what happened then: a time with its offset from UTC, or a duration
+                ago; None: from now on, or from the beginning if not ``follow``.
+            follow: Go on with what happens; else end with what has happened.
+
+        Raises:
+            OptionError: No event is called so, or the time has no offset.
+            NotProvisionedError: Events are switched off, or the namespace is not set up.
+            BrokerError: The ledger could not be read.
+        """
+        feed = Feed(await self.client())
+        found = feed.events(
+            patterns, queue=queue, task=task, job=job, since=since, follow=follow
+        )
+        async with aclosing(found):
+            async for event in found:
+                yield event
+
     def queue(self, name: str) -> Queue:
         """The handle of a queue: look at it, pause, resume, limit or purge it.
 
@@ -410,6 +481,33 @@ class BlockingMesh:
     def job(self, job_id: str) -> BlockingJob[Any]:
         """The handle of a job enqueued elsewhere; see ``Mesh.job``."""
         return BlockingJob(self._app.job(job_id), self._app.portal)
+
+    def find_jobs(
+        self,
+        *,
+        state: State | str | None = None,
+        queue: str | None = None,
+        task: str | None = None,
+        limit: int = 50,
+    ) -> Iterator[JobStatus]:
+        """Yield jobs wherever they are; see ``Mesh.find_jobs``."""
+        found = self._app.find_jobs(state=state, queue=queue, task=task, limit=limit)
+        return stepped(self._app.portal, found)
+
+    def events(
+        self,
+        *patterns: str,
+        queue: str | None = None,
+        task: str | None = None,
+        job: str | None = None,
+        since: Duration | datetime | None = None,
+        follow: bool = True,
+    ) -> Iterator[LedgerEvent]:
+        """Yield what happens to jobs and queues; see ``Mesh.events``."""
+        found = self._app.events(
+            *patterns, queue=queue, task=task, job=job, since=since, follow=follow
+        )
+        return stepped(self._app.portal, found)
 
     def queue(self, name: str) -> BlockingQueue:
         """The handle of a queue; see ``Mesh.queue``."""

@@ -258,6 +258,26 @@ class ResultExpiredError(JobNotFoundError):
     """The job ended, but its result has passed its time to live."""
 
 
+class JobNotEndedError(MeshError):
+    """The job has not ended, so it cannot be deleted.
+
+    Attributes:
+        job_id: The job.
+        state: Where it is.
+    """
+
+    job_id: str
+    state: str
+
+    def __init__(self, job_id: str, state: str) -> None:
+        self.job_id = job_id
+        self.state = state
+        super().__init__(
+            f"job {job_id!r} is {state}, and only a job that has ended can be deleted; cancel "
+            "it first"
+        )
+
+
 class ResultTimeoutError(MeshError, TimeoutError):
     """The job had not ended when the wait was over; it goes on.
 

@@ -140,6 +140,7 @@ class Topology:
             self.names.events_stream,
             [self.names.event("*", "*")],
             max_age=int(self._settings.events.max_age_s * _NS),
+            max_bytes=self._settings.events.max_bytes or -1,
             # Republished copies bear the headers of what they copy.
             allow_msg_ttl=True,
             allow_msg_schedules=True,

@@ -116,6 +116,11 @@ def arguments(text: str, option: str) -> tuple[list[Any], dict[str, Any]]:
     return ([], value) if isinstance(value, dict) else (value, {})
 
 
+reason = click.option(
+    "--reason", default="", metavar="TEXT", help="Why; kept in the ledger, with who did it."
+)
+
+
 def connects(command: Callable[..., R]) -> Callable[..., R]:
     """Give a command the options that say where the server is; it receives a ``target``."""
 

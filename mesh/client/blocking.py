@@ -10,12 +10,14 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+from mesh.client.happenings import LedgerEvent
 from mesh.client.job import Job
 from mesh.client.status import JobStatus
+from mesh.contract.events import LogLine
 from mesh.durations import Duration
 from mesh.errors import BlockingCallError
 
@@ -173,13 +175,7 @@ class BlockingJob(Generic[R_co]):
 
     def watch(self) -> Iterator[JobStatus]:
         """Follow the job until it has ended; see ``Job.watch``."""
-        changes = self._job.watch()
-        end: Any = object()
-        try:
-            while (status := self._portal.call(_next_or(changes, end))) is not end:
-                yield status
-        finally:
-            self._portal.call(_closed(changes))
+        return stepped(self._portal, self._job.watch())
 
     def cancel(self, reason: str = "") -> bool:
         """Cancel the job wherever it is; see ``Job.cancel``."""
@@ -193,15 +189,40 @@ class BlockingJob(Generic[R_co]):
         """Have the job run at another time; see ``Job.reschedule``."""
         self._portal.call(self._job.reschedule(delay=delay, eta=eta))
 
+    def history(self) -> list[LedgerEvent]:
+        """Read the job's life from the ledger; see ``Job.history``."""
+        return self._portal.call(self._job.history())
+
+    def logs(self, *, attempt: int | None = None, follow: bool = False) -> Iterator[LogLine]:
+        """Yield the lines that the job's attempts logged; see ``Job.logs``."""
+        return stepped(self._portal, self._job.logs(attempt=attempt, follow=follow))
+
+    def delete(self, reason: str = "") -> None:
+        """Remove what is kept of a job that has ended; see ``Job.delete``."""
+        self._portal.call(self._job.delete(reason))
+
+    def retry(self, reason: str = "") -> BlockingJob[R_co]:
+        """Run a job that failed for good again; see ``Job.retry``."""
+        return BlockingJob(self._portal.call(self._job.retry(reason)), self._portal)
+
     def __repr__(self) -> str:
         """Show the id."""
         return f"<BlockingJob {self.id}>"
 
 
-async def _next_or(changes: Any, end: V) -> JobStatus | V:
-    status: JobStatus | V = await anext(changes, end)
-    return status
+def stepped(portal: Portal, steps: AsyncIterator[V]) -> Iterator[V]:
+    """Step an async generator from outside its loop; it is closed when nobody steps on."""
+    end: Any = object()
+    try:
+        while (step := portal.call(_next_or(steps, end))) is not end:
+            yield step
+    finally:
+        portal.call(_closed(steps))
 
 
-async def _closed(changes: Any) -> None:
-    await changes.aclose()
+async def _next_or(steps: AsyncIterator[V], end: V) -> V:
+    return await anext(steps, end)
+
+
+async def _closed(steps: Any) -> None:
+    await steps.aclose()

@@ -34,10 +34,16 @@ class BlockingDeadLetters:
         return self._portal.call(self._letters.body(letter))
 
     def replay(
-        self, job_id: str, changes: Changes = UNCHANGED, *, dry_run: bool = False
+        self,
+        job_id: str,
+        changes: Changes = UNCHANGED,
+        *,
+        dry_run: bool = False,
+        reason: str = "",
     ) -> Replayed:
         """Enqueue a dead job again; see ``DeadLetters.replay``."""
-        return self._portal.call(self._letters.replay(job_id, changes, dry_run=dry_run))
+        replaying = self._letters.replay(job_id, changes, dry_run=dry_run, reason=reason)
+        return self._portal.call(replaying)
 
     def replay_all(
         self,
@@ -45,22 +51,26 @@ class BlockingDeadLetters:
         *,
         rate: float | None = None,
         dry_run: bool = False,
+        reason: str = "",
         **filters: Unpack[Filters],
     ) -> Iterator[Replayed]:
         """Replay dead letters as they are taken; see ``DeadLetters.replay_all``."""
         return self._each(
-            self._letters.replay_all(changes, rate=rate, dry_run=dry_run, **filters)
+            self._letters.replay_all(
+                changes, rate=rate, dry_run=dry_run, reason=reason, **filters
+            )
         )
 
-    def purge(self, job_id: str) -> Letter:
+    def purge(self, job_id: str, *, reason: str = "") -> Letter:
         """Remove the dead letter of a job; see ``DeadLetters.purge``."""
-        return self._portal.call(self._letters.purge(job_id))
+        return self._portal.call(self._letters.purge(job_id, reason=reason))
 
     def purge_all(
-        self, *, dry_run: bool = False, **filters: Unpack[Filters]
+        self, *, dry_run: bool = False, reason: str = "", **filters: Unpack[Filters]
     ) -> Iterator[Letter]:
         """Remove dead letters as they are taken; see ``DeadLetters.purge_all``."""
-        return self._each(self._letters.purge_all(dry_run=dry_run, **filters))
+        purging = self._letters.purge_all(dry_run=dry_run, reason=reason, **filters)
+        return self._each(purging)
 
     def _each(self, values: AsyncGenerator[V]) -> Iterator[V]:
         end: Any = object()

@@ -26,23 +26,27 @@ class BlockingQueue:
         self._queue = queue
         self._portal = portal
 
-    def pause(self, until: datetime | Duration | None = None) -> None:
+    def pause(self, until: datetime | Duration | None = None, *, reason: str = "") -> None:
         """Give out no more jobs; see ``Queue.pause``."""
-        self._portal.call(self._queue.pause(until))
+        self._portal.call(self._queue.pause(until, reason=reason))
 
-    def resume(self) -> bool:
+    def resume(self, *, reason: str = "") -> bool:
         """Give out jobs again; see ``Queue.resume``."""
-        return self._portal.call(self._queue.resume())
+        return self._portal.call(self._queue.resume(reason=reason))
 
-    def limit(self, most: int | None) -> None:
+    def limit(self, most: int | None, *, reason: str = "") -> None:
         """Limit how many jobs workers may have at once; see ``Queue.limit``."""
-        self._portal.call(self._queue.limit(most))
+        self._portal.call(self._queue.limit(most, reason=reason))
 
     def purge(
-        self, priority: str | None = None, on_progress: Callable[[int], None] | None = None
+        self,
+        priority: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
+        *,
+        reason: str = "",
     ) -> int:
         """Cancel every job that is pending now; see ``Queue.purge``."""
-        return self._portal.call(self._queue.purge(priority, on_progress))
+        return self._portal.call(self._queue.purge(priority, on_progress, reason=reason))
 
     def move(
         self,
@@ -51,11 +55,16 @@ class BlockingQueue:
         to_priority: str | None = None,
         priority: str | None = None,
         on_progress: Callable[[int], None] | None = None,
+        reason: str = "",
     ) -> int:
         """Move every job that is pending now; see ``Queue.move``."""
         return self._portal.call(
             self._queue.move(
-                to_queue, to_priority=to_priority, priority=priority, on_progress=on_progress
+                to_queue,
+                to_priority=to_priority,
+                priority=priority,
+                on_progress=on_progress,
+                reason=reason,
             )
         )
 

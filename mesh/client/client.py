@@ -14,12 +14,21 @@ from mesh.client.atomic import publish_atomically
 from mesh.client.batches import Batches
 from mesh.client.claims import Claims
 from mesh.client.delays import Delays
+from mesh.client.journal import Journal
 from mesh.client.keys import UniqueKeys
-from mesh.client.messages import Message, MessageMaker, TracingMaker, choose_id, pack_arguments
+from mesh.client.messages import (
+    Message,
+    MessageMaker,
+    TracingMaker,
+    choose_id,
+    is_delayed,
+    pack_arguments,
+)
 from mesh.client.records import Records
 from mesh.client.status import JobStatus
 from mesh.clock import SYSTEM_CLOCK, Clock
 from mesh.contract.envelope import PayloadRef, UniqueClaim
+from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ResultRecord
 from mesh.contract.subjects import Names
@@ -54,6 +63,7 @@ class Client:
         records: The stored records of jobs.
         keys: The unique keys.
         delays: The jobs that wait for their time.
+        journal: Tells the ledger what is scheduled and what operators do.
         provisioner: Creates streams, consumers and buckets.
     """
 
@@ -68,6 +78,7 @@ class Client:
         self.publisher: Publisher
         self.keys: UniqueKeys
         self.delays: Delays
+        self.journal: Journal
         self._admission: Admission
         self._batches: Batches
         # Looked for once: what sets the SDK up must come before the first enqueue.
@@ -115,7 +126,8 @@ class Client:
         await self.connection.close()
 
     def _assemble(self) -> None:
-        """Put together what enqueues calls that may be there already."""
+        """Put together what enqueues calls that may be there already, and tells of them."""
+        self.journal = Journal(self.publisher, self.names, self.settings, self._clock)
         self.keys = UniqueKeys(
             self.connection,
             self.publisher,
@@ -152,13 +164,17 @@ class Client:
 
     async def _enqueue(self, call: Call[Any]) -> Enqueued:
         if may_be_there(call):
-            return await self._admission.admit(call)
-        message = await self._message(call, choose_id(call))
-        try:
-            await self.publisher.publish(message.subject, message.block, message.body)
-        except NoAnswerError as error:
-            raise EnqueueUnknownError(message.job_id, str(error)) from error
-        return Enqueued(message.job_id)
+            enqueued = await self._admission.admit(call)
+        else:
+            message = await self._message(call, choose_id(call))
+            try:
+                await self.publisher.publish(message.subject, message.block, message.body)
+            except NoAnswerError as error:
+                raise EnqueueUnknownError(message.job_id, str(error)) from error
+            enqueued = Enqueued(message.job_id)
+        if is_delayed(call.options):
+            self._tell_scheduled(call, enqueued)
+        return enqueued
 
     async def enqueue_many(
         self, calls: Sequence[Call[Any]], *, atomic: bool = False
@@ -182,6 +198,13 @@ class Client:
     ) -> list[Enqueued | MeshError]:
         if atomic:
             return [*await self._batches.admit(calls)]
+        outcomes = await self._enqueue_each(calls)
+        for call, outcome in zip(calls, outcomes, strict=True):
+            if is_delayed(call.options):
+                self._tell_scheduled(call, outcome)
+        return outcomes
+
+    async def _enqueue_each(self, calls: Sequence[Call[Any]]) -> list[Enqueued | MeshError]:
         guarded = [index for index, call in enumerate(calls) if may_be_there(call)]
         if not guarded:
             return await self._publish_many(calls)
@@ -192,6 +215,15 @@ class Client:
         admitted = await self._admission.admit_many([calls[i] for i in guarded])
         outcomes |= zip(guarded, admitted, strict=True)
         return [outcomes[index] for index in range(len(calls))]
+
+    def _tell_scheduled(self, call: Call[Any], enqueued: Enqueued | MeshError) -> None:
+        """Tell the ledger of a delayed job; the server tells only when it is due."""
+        if isinstance(enqueued, MeshError) or enqueued.is_duplicate:
+            return
+        queue, priority, due_ms = self._maker.plan(call)
+        self.journal.scheduled(
+            enqueued.job_id, task=call.task, queue=queue, priority=priority, due_ms=due_ms
+        )
 
     async def _publish_many(self, calls: Sequence[Call[Any]]) -> list[Enqueued | MeshError]:
         job_ids = [choose_id(call) for call in calls]
@@ -277,6 +309,14 @@ class Client:
                 reason=reason,
             )
             if await self.records.finish(job_id, record):
+                self.journal.of_job(
+                    EventKind.CANCELLING,
+                    job_id,
+                    reason,
+                    task=status.task,
+                    queue=status.queue,
+                    priority=status.priority,
+                )
                 return True
             status = await self.records.status(job_id)
         return status.state is State.CANCELLED

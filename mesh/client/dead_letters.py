@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Unpack
+from typing import Any, Unpack
 
 import anyio
 from msgspec import Raw
@@ -27,23 +27,21 @@ from mesh.client.letters import (
     renewed,
     replay_id,
 )
-from mesh.client.messages import pack_arguments
+from mesh.client.replays import is_under_way, store_arguments
 from mesh.clock import SYSTEM_CLOCK, Clock
 from mesh.contract import envelope as envelopes
 from mesh.contract import headers
-from mesh.contract.envelope import Envelope, PayloadRef
+from mesh.contract.envelope import Envelope
+from mesh.contract.events import EventKind
 from mesh.errors import (
     EnqueueUnknownError,
     MeshError,
-    NotProvisionedError,
     OptionError,
     PayloadMissingError,
     PayloadTooLargeError,
     UnreadableRecordError,
 )
 from mesh.identifiers import check_job_id
-from mesh.tasks.definition import Call
-from mesh.tasks.options import NO_OVERRIDES
 from mesh.transport import frames
 from mesh.transport.buckets import Shelf
 from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
@@ -121,7 +119,12 @@ class DeadLetters:
         return await client.payloads.get(ref)
 
     async def replay(
-        self, job_id: str, changes: Changes = UNCHANGED, *, dry_run: bool = False
+        self,
+        job_id: str,
+        changes: Changes = UNCHANGED,
+        *,
+        dry_run: bool = False,
+        reason: str = "",
     ) -> Replayed:
         """Enqueue a dead job again under a new id, then remove its dead letter.
 
@@ -131,6 +134,7 @@ class DeadLetters:
             job_id: The dead job.
             changes: What the new job does differently.
             dry_run: Say what would be done, and do nothing.
+            reason: Why; kept in the ledger, for people.
 
         Raises:
             DeadLetterNotFoundError: There is no such dead letter.
@@ -141,7 +145,10 @@ class DeadLetters:
         """
         check_changes(changes)
         letter = await self.get(job_id)
-        return await self._replay(await self._client(), letter, changes, dry_run=dry_run)
+        client = await self._client()
+        done = await self._replay(client, letter, changes, dry_run=dry_run)
+        _tell_replayed(client, letter, done, reason)
+        return done
 
     async def replay_all(
         self,
@@ -149,6 +156,7 @@ class DeadLetters:
         *,
         rate: float | None = None,
         dry_run: bool = False,
+        reason: str = "",
         **filters: Unpack[Filters],
     ) -> AsyncGenerator[Replayed]:
         """Replay dead letters, the oldest first; those that cannot be are skipped.
@@ -157,6 +165,7 @@ class DeadLetters:
             changes: What the new jobs do differently.
             rate: How many to enqueue in a second, at most; None: as fast as it goes.
             dry_run: Say what would be done, and do nothing.
+            reason: Why; kept in the ledger, for people.
             **filters: As for ``find``.
 
         Raises:
@@ -180,27 +189,33 @@ class DeadLetters:
                 except _SKIPPED as error:
                     yield _skipped(letter, error)
                     continue
+                _tell_replayed(client, letter, done, reason)
                 yield done
                 due = max(due, self._clock.monotonic() - pause_s) + pause_s
 
-    async def purge(self, job_id: str) -> Letter:
+    async def purge(self, job_id: str, *, reason: str = "") -> Letter:
         """Remove the dead letter of a job, and what it keeps in the payload bucket.
+
+        Args:
+            job_id: The dead job.
+            reason: Why; kept in the ledger, for people.
 
         Raises:
             DeadLetterNotFoundError: There is none.
             BrokerError: The server refused.
         """
         letter = await self.get(job_id)
-        await self._purge(await self._client(), letter)
+        await self._purge(await self._client(), letter, reason)
         return letter
 
     async def purge_all(
-        self, *, dry_run: bool = False, **filters: Unpack[Filters]
+        self, *, dry_run: bool = False, reason: str = "", **filters: Unpack[Filters]
     ) -> AsyncGenerator[Letter]:
         """Remove dead letters, the oldest first, and what they keep in the payload bucket.
 
         Args:
             dry_run: Yield what would be removed, and remove nothing.
+            reason: Why; kept in the ledger, for people.
             **filters: As for ``find``.
 
         Raises:
@@ -212,7 +227,7 @@ class DeadLetters:
         async with aclosing(self.find(**filters)) as letters:
             async for letter in letters:
                 if not dry_run:
-                    await self._purge(client, letter)
+                    await self._purge(client, letter, reason)
                 yield letter
 
     async def _replay(
@@ -223,7 +238,7 @@ class DeadLetters:
         fresh = renewed(letter, job, changes, self._clock.now_ms())
         queue = changes.queue or letter.record.queue
         outcome = ReplayOutcome.WOULD_REPLAY
-        if await _is_under_way(client, letter, new_id):
+        if await is_under_way(client, letter, new_id):
             outcome = ReplayOutcome.REPLAYED_BEFORE
         elif not dry_run:
             outcome = await self._enqueue(client, letter, changes, new_id, fresh)
@@ -250,7 +265,7 @@ class DeadLetters:
                 job,
                 args=Raw(envelopes.EMPTY_LIST),
                 kwargs=Raw(envelopes.EMPTY_MAP),
-                args_ref=await _store(client, new_id, job),
+                args_ref=await store_arguments(client, new_id, job),
             )
         names, record = client.names, letter.record
         priority = changes.priority or record.priority or client.settings.job_defaults.priority
@@ -277,13 +292,13 @@ class DeadLetters:
         is_repeat = receipt.is_duplicate
         return ReplayOutcome.REPLAYED_BEFORE if is_repeat else ReplayOutcome.REPLAYED
 
-    async def _purge(self, client: Client, letter: Letter) -> None:
+    async def _purge(self, client: Client, letter: Letter, reason: str) -> None:
         job = await self._job(letter)
         refs = [letter.record.body_ref]
         # A replay that was interrupted between its two steps needs the arguments.
         if isinstance(job, Envelope) and job.args_ref is not None:
             try:
-                is_needed = await _is_under_way(client, letter, replay_id(letter.job_id, job))
+                is_needed = await is_under_way(client, letter, replay_id(letter.job_id, job))
             except (NotReplayableError, UnreadableRecordError):
                 is_needed = False
             refs.append(None if is_needed else job.args_ref)
@@ -292,6 +307,7 @@ class DeadLetters:
             if ref is not None:
                 await client.payloads.remove(ref)
         await _shelf(client).remove(client.names.dead("*", letter.job_id))
+        client.journal.of_job(EventKind.PURGED, letter.job_id, reason, **_lane(letter))
 
     async def _job(self, letter: Letter) -> Envelope | MeshError:
         """Read the dead job, or say why nobody can."""
@@ -305,38 +321,15 @@ def _shelf(client: Client) -> Shelf:
     return Shelf(client.connection, client.names.dead_stream)
 
 
-async def _store(client: Client, job_id: str, job: Envelope) -> PayloadRef:
-    """Put arguments that are too large for a message into the payload bucket."""
-    call: Call[object] = Call(job.task, bytes(job.args), bytes(job.kwargs), NO_OVERRIDES, None)
-    bucket = client.names.payloads_bucket
-    return await client.payloads.put(bucket, f"{job_id}.replay", pack_arguments(call))
+def _tell_replayed(client: Client, letter: Letter, done: Replayed, reason: str) -> None:
+    if done.outcome is ReplayOutcome.REPLAYED:
+        facts = _lane(letter) | {"details": {"new_job_id": done.new_job_id}}
+        client.journal.of_job(EventKind.REPLAYED, letter.job_id, reason, **facts)
 
 
-async def _is_under_way(client: Client, letter: Letter, new_id: str) -> bool:
-    """Whether the letter was replayed before, by someone who could not finish.
-
-    Raises:
-        NotReplayableError: The id belongs to another job.
-        UnreadableRecordError: The id has a record that mesh did not write.
-    """
-    names, connection = client.names, client.connection
-    # In the order in which a job moves, so that it cannot slip past between two looks.
-    pending = await Shelf(connection, names.jobs_stream).last(names.job_anywhere(new_id))
-    if pending is not None:
-        return True
-    record = await client.records.result(new_id)
-    if record is not None:
-        if 0 < record.enqueued_at_ms < letter.record.died_at_ms:
-            why = f"its new id {new_id!r} belongs to a job that was enqueued before it died"
-            raise NotReplayableError(letter.job_id, f"{why}. Enqueue it by hand, then purge it")
-        return True
-    if await client.records.progress(new_id) is not None:
-        return True
-    try:
-        events = Shelf(connection, names.events_stream)
-        return await events.last(names.event("finished", new_id)) is not None
-    except NotProvisionedError:  # Events are switched off.
-        return False
+def _lane(letter: Letter) -> dict[str, Any]:
+    record = letter.record
+    return {"task": record.task, "queue": record.queue, "priority": record.priority}
 
 
 def _skipped(letter: Letter, error: MeshError) -> Replayed:

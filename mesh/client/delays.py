@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Raw
 
 from mesh.client.messages import delayed_block, due_at, due_headers
-from mesh.client.records import Records, due_of, scheduled
-from mesh.client.status import JobStatus
+from mesh.client.records import Records
+from mesh.client.status import JobStatus, due_of, scheduled
 from mesh.clock import Clock
 from mesh.contract import envelope, headers
 from mesh.contract.envelope import Envelope

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -10,7 +11,12 @@ import msgspec
 from msgspec import Raw
 
 from mesh.client.client import Client
+from mesh.client.dead_letters import DeadLetters
+from mesh.client.feed import Feed
+from mesh.client.happenings import LedgerEvent
+from mesh.client.removal import delete_job
 from mesh.client.status import JobStatus
+from mesh.contract.events import LogLine
 from mesh.durations import Duration, seconds
 from mesh.tasks.definition import TaskDefinition
 from mesh.tasks.options import due_options
@@ -141,6 +147,63 @@ class Job(Generic[R_co]):
         options = due_options(delay, eta)
         client = await self._client()
         await client.delays.reschedule(self.id, options)
+
+    async def history(self) -> list[LedgerEvent]:
+        """Read the job's life from the ledger: what happened to it, in order; logs left out.
+
+        Raises:
+            JobNotFoundError: It is not known here.
+            NotProvisionedError: Events are switched off.
+        """
+        return await Feed(await self._client()).history(self.id)
+
+    async def logs(
+        self, *, attempt: int | None = None, follow: bool = False
+    ) -> AsyncGenerator[LogLine]:
+        """Yield the lines that the job's attempts logged, in order.
+
+        Args:
+            attempt: Only this attempt; None: all.
+            follow: Go on with the lines that come, until the job has ended.
+
+        Raises:
+            JobNotFoundError: It is not known here.
+            NotProvisionedError: Events are switched off.
+        """
+        feed = Feed(await self._client())
+        async with aclosing(feed.logs(self.id, attempt=attempt, follow=follow)) as lines:
+            async for line in lines:
+                yield line
+
+    async def delete(self, reason: str = "") -> None:
+        """Remove what is kept of a job that has ended: record, result, dead letter, arguments.
+
+        Its events stay in the ledger for their time.
+
+        Args:
+            reason: Why; kept in the ledger, for people.
+
+        Raises:
+            JobNotEndedError: It has not ended: cancel it first.
+            JobNotFoundError: It is not known here.
+        """
+        await delete_job(await self._client(), self.id, reason)
+
+    async def retry(self, reason: str = "") -> Job[R_co]:
+        """Run a job that failed for good again, under a new id.
+
+        Args:
+            reason: Why; kept in the ledger, for people.
+
+        Returns:
+            The new job.
+
+        Raises:
+            DeadLetterNotFoundError: It has no dead letter.
+            NotReplayableError: Its body cannot be read, or another job has the new id.
+        """
+        done = await DeadLetters(self._client).replay(self.id, reason=reason)
+        return Job(done.new_job_id, self._client, self._definition, is_known=True)
 
     def _read(self, value: Raw) -> Any:
         if self._definition is not None:

@@ -126,6 +126,11 @@ class MessageMaker:
             block = delayed_block(job_id, call.task, target, due, guard)
         return Message(job_id, subject, block, body, is_held)
 
+    def plan(self, call: Call[Any]) -> tuple[str, str, int]:
+        """Say a call's queue, its priority and when it is due."""
+        now = self._clock.now_ms()
+        return *self.lane_of(call), due_at(call.options, now) or now
+
     def lane_of(self, call: Call[Any]) -> tuple[str, str]:
         """The queue and the priority of a call."""
         overrides = call.options

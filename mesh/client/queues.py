@@ -9,11 +9,13 @@ import anyio
 from msgspec import Struct
 
 from mesh.client.client import Client
+from mesh.client.journal import instant
 from mesh.client.lanes import NO_END_MS, WAKE_AFTER_MS, LaneControl, LaneState, every_lane
 from mesh.client.moving import Move
 from mesh.client.purging import Purge
 from mesh.client.sweeping import first_from
 from mesh.clock import SYSTEM_CLOCK
+from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import PRIORITIES
 from mesh.contract.subjects import check_priority
 from mesh.durations import Duration, seconds
@@ -65,7 +67,9 @@ class Queue:
         self.name = check_queue(name)
         self._client = client
 
-    async def pause(self, until: datetime | Duration | None = None) -> None:
+    async def pause(
+        self, until: datetime | Duration | None = None, *, reason: str = ""
+    ) -> None:
         """Give out no more jobs; producers and running jobs go on.
 
         A pause outlives every restart and ends by itself at its time. Jobs that a worker has
@@ -74,6 +78,7 @@ class Queue:
         Args:
             until: A point in time with its offset from UTC, or for how long, such as ``"1h"``;
                 None: until it is resumed.
+            reason: Why; kept in the ledger, for people.
 
         Raises:
             OptionError: The time has no offset, or is over.
@@ -86,9 +91,14 @@ class Queue:
         await client.provisioner.ensure_lanes([self.name])
         for lane in self._lanes(client):
             await lane.pause_until(until_ms)
+        end = None if until_ms == NO_END_MS else instant(until_ms)
+        client.journal.of_queue(EventKind.QUEUE_PAUSED, self.name, reason, until=end)
 
-    async def resume(self) -> bool:
+    async def resume(self, *, reason: str = "") -> bool:
         """Give out jobs again; workers that wait notice at once.
+
+        Args:
+            reason: Why; kept in the ledger, for people.
 
         Returns:
             Whether it was paused.
@@ -99,16 +109,18 @@ class Queue:
         client = await self._client()
         woken = [await lane.wake() for lane in self._lanes(client)]
         if any(woken):
+            client.journal.of_queue(EventKind.QUEUE_RESUMED, self.name, reason)
             await anyio.sleep(WAKE_AFTER_MS / 1000)  # Until then the server still holds it.
         return any(woken)
 
-    async def limit(self, most: int | None) -> None:
+    async def limit(self, most: int | None, *, reason: str = "") -> None:
         """Limit how many jobs of one priority all workers together may have at once.
 
         Each of the four priorities has the limit to itself. ``Mesh.setup`` leaves it alone.
 
         Args:
             most: The limit, at least 1; None: what the settings say.
+            reason: Why; kept in the ledger, for people.
 
         Raises:
             OptionError: The limit is less than 1.
@@ -122,9 +134,16 @@ class Queue:
         await client.provisioner.ensure_lanes([self.name])
         for lane in self._lanes(client):
             await lane.limit(most)
+        client.journal.of_queue(
+            EventKind.QUEUE_LIMITED, self.name, reason, limit=most or "as the settings say"
+        )
 
     async def purge(
-        self, priority: str | None = None, on_progress: Callable[[int], None] | None = None
+        self,
+        priority: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
+        *,
+        reason: str = "",
     ) -> int:
         """Cancel every job that is pending now, with the reason ``purged``.
 
@@ -134,6 +153,7 @@ class Queue:
             priority: Only the jobs of this priority.
             on_progress: Called now and then with the number of jobs cancelled since the last
                 call.
+            reason: Why; kept in the ledger, for people.
 
         Returns:
             How many were cancelled.
@@ -146,7 +166,11 @@ class Queue:
         client = await self._client()
         await self._ensure_served(client)
         tell = on_progress or _say_nothing
-        return sum([await Purge(client, self.name, p, tell).run() for p in priorities])
+        count = sum([await Purge(client, self.name, p, tell).run() for p in priorities])
+        client.journal.of_queue(
+            EventKind.QUEUE_PURGED, self.name, reason, count=count, priority=priority
+        )
+        return count
 
     async def move(
         self,
@@ -155,6 +179,7 @@ class Queue:
         to_priority: str | None = None,
         priority: str | None = None,
         on_progress: Callable[[int], None] | None = None,
+        reason: str = "",
     ) -> int:
         """Move every job that is pending now: the same jobs, with their ids, somewhere else.
 
@@ -165,6 +190,7 @@ class Queue:
             to_priority: The priority they get; None: the one that each has.
             priority: Only the jobs of this priority.
             on_progress: Called now and then with the number of jobs moved since the last call.
+            reason: Why; kept in the ledger, for people.
 
         Returns:
             How many were moved.
@@ -189,7 +215,10 @@ class Queue:
         await client.provisioner.ensure_lanes([target])
         tell = on_progress or _say_nothing
         moves = [Move(client, (self.name, p), (target, wanted or p), tell) for p in leaving]
-        return sum([await move.run() for move in moves])
+        count = sum([await move.run() for move in moves])
+        where = {"to_queue": target, "to_priority": wanted, "priority": priority}
+        client.journal.of_queue(EventKind.QUEUE_MOVED, self.name, reason, count=count, **where)
+        return count
 
     async def status(self) -> QueueStatus:
         """Say what the queue holds and how it is controlled.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Generator
-from datetime import datetime
 
 import msgspec
 from msgspec.structs import replace
 
-from mesh.client.status import JobStatus, ended, under_way
+from mesh.client.status import JobStatus, due_of, ended, pending, scheduled, under_way
 from mesh.contract import headers, records
 from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import State
@@ -24,7 +23,7 @@ from mesh.errors import (
     UnreadableRecordError,
 )
 from mesh.transport import frames
-from mesh.transport.buckets import Bucket, Entry, Shelf
+from mesh.transport.buckets import Bucket, Shelf
 from mesh.transport.connection import Connection
 from mesh.transport.faults import WRONG_LAST_SEQUENCE, ApiError
 from mesh.transport.publisher import Publisher
@@ -109,10 +108,10 @@ class Records:
         if running is not None:
             return under_way(job_id, running[0])
         if queued is not None:
-            return _pending(job_id, queued)
+            return pending(job_id, queued)
         if waiting is not None:
             return scheduled(job_id, waiting)
-        return None if fired is None else _pending(job_id, fired)
+        return None if fired is None else pending(job_id, fired)
 
     async def is_elsewhere(self, job_id: str) -> bool:
         """Whether a job is where a guarded publish to the queues does not see it.
@@ -189,6 +188,7 @@ class Records:
         pairs = [
             (headers.EXPECTED_LAST, "0"),
             (headers.STATE, record.state),
+            (headers.QUEUE, record.queue),
             (headers.TASK, record.task),
         ]
         block = frames.header_block(pairs)
@@ -224,6 +224,10 @@ class Records:
         """Remove the running record of a job that has ended."""
         await self._progress.remove(job_id)
 
+    async def forget_result(self, job_id: str) -> None:
+        """Remove the terminal record of a job; whoever asks is told that it has expired."""
+        await self._results.remove(job_id)
+
     async def forget_due(self, job_id: str) -> None:
         """Remove what the delayed stream still has of a job that came from there and has ended.
 
@@ -241,13 +245,13 @@ class Records:
             return await self._as_moved(under_way(job_id, running[0]))
         queued = await self._jobs.last(self._names.job_anywhere(job_id))
         if queued is not None:
-            return _pending(job_id, queued)
+            return pending(job_id, queued)
         waiting = await self._delayed.last(self._names.delayed(job_id))
         if waiting is not None:
             return scheduled(job_id, waiting)
         # It is due, and the job stream has no room for it yet.
         due = await self._delayed.last(self._names.due_anywhere(job_id))
-        return None if due is None else _pending(job_id, due)
+        return None if due is None else pending(job_id, due)
 
     async def _as_moved(self, status: JobStatus) -> JobStatus:
         """Correct when the next attempt is due: it may have been moved since that was noted."""
@@ -304,42 +308,3 @@ def _readable(job_id: str) -> Generator[None]:
         yield
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreadableRecordError(job_id, str(error)) from error
-
-
-def _pending(job_id: str, entry: Entry) -> JobStatus:
-    """Tell the status of a job that lies in its queue, or is due and on its way there."""
-    _, _, queue, priority, _ = entry.subject.split(".")
-    return JobStatus(
-        job_id=job_id,
-        state=State.PENDING,
-        task=entry.headers.get(headers.TASK, ""),
-        queue=queue,
-        priority=priority,
-        due_at_ms=due_of(entry),
-    )
-
-
-def scheduled(job_id: str, entry: Entry) -> JobStatus:
-    """Tell the status of a job that the server holds until it is due."""
-    target = entry.headers.get(headers.SCHEDULE_TARGET, "").split(".")
-    return JobStatus(
-        job_id=job_id,
-        state=State.SCHEDULED,
-        task=entry.headers.get(headers.TASK, ""),
-        queue=target[-3] if len(target) >= 3 else "",
-        priority=target[-2] if len(target) >= 3 else "",
-        due_at_ms=due_of(entry),
-    )
-
-
-def due_of(entry: Entry) -> int:
-    """When a delayed job is due, in milliseconds since the epoch; 0: nothing says it."""
-    due = entry.headers.get(headers.DUE, "")
-    if due.isdecimal():
-        return int(due[:15])
-    # A foreign client may say no more than when the server is to let go of it.
-    at = entry.headers.get(headers.SCHEDULE, "").removeprefix("@at ")
-    try:
-        return int(datetime.fromisoformat(at).timestamp() * 1000) if at else 0
-    except (ValueError, OverflowError):
-        return 0

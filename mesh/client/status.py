@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from msgspec import Struct
 
+from mesh.contract import headers
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo, ProgressRecord, ResultRecord
+from mesh.transport.buckets import Entry
 
 
 class JobStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -86,3 +90,42 @@ def under_way(job_id: str, record: ProgressRecord) -> JobStatus:
         message=record.message,
         error=record.error,
     )
+
+
+def pending(job_id: str, entry: Entry) -> JobStatus:
+    """Tell the status of a job that lies in its queue, or is due and on its way there."""
+    _, _, queue, priority, _ = entry.subject.split(".")
+    return JobStatus(
+        job_id=job_id,
+        state=State.PENDING,
+        task=entry.headers.get(headers.TASK, ""),
+        queue=queue,
+        priority=priority,
+        due_at_ms=due_of(entry),
+    )
+
+
+def scheduled(job_id: str, entry: Entry) -> JobStatus:
+    """Tell the status of a job that the server holds until it is due."""
+    target = entry.headers.get(headers.SCHEDULE_TARGET, "").split(".")
+    return JobStatus(
+        job_id=job_id,
+        state=State.SCHEDULED,
+        task=entry.headers.get(headers.TASK, ""),
+        queue=target[-3] if len(target) >= 3 else "",
+        priority=target[-2] if len(target) >= 3 else "",
+        due_at_ms=due_of(entry),
+    )
+
+
+def due_of(entry: Entry) -> int:
+    """When a delayed job is due, in milliseconds since the epoch; 0: nothing says it."""
+    due = entry.headers.get(headers.DUE, "")
+    if due.isdecimal():
+        return int(due[:15])
+    # A foreign client may say no more than when the server is to let go of it.
+    at = entry.headers.get(headers.SCHEDULE, "").removeprefix("@at ")
+    try:
+        return int(datetime.fromisoformat(at).timestamp() * 1000) if at else 0
+    except (ValueError, OverflowError):
+        return 0

@@ -276,24 +276,6 @@ RECORDS: tuple[Case, ...] = (
     _record("progress", "no attempt", '{"state":"running",' + _LANE + "}", error="bad-shape"),
     _record("progress", "cut short", '{"state":"running"', error="not-json"),
     _record(
-        "event",
-        "a job waits for its next attempt",
-        '{"kind":"retrying","job_id":"order-9","at_ms":7,' + _LANE + ',"attempt":1,'
-        '"message":"ValueError: no such user"}',
-        {
-            "kind": "retrying",
-            "job_id": "order-9",
-            "at_ms": 7,
-            **_IN_LANE,
-            "attempt": 1,
-            "message": "ValueError: no such user",
-        },
-    ),
-    _record(
-        "event", "an unknown kind", '{"kind":"odd","job_id":"a","at_ms":7}', error="bad-shape"
-    ),
-    _record("event", "no time", '{"kind":"dead","job_id":"a"}', error="bad-shape"),
-    _record(
         "dead_letter",
         "why a job failed for good",
         '{"job_id":"order-9",' + _LANE + ',"error":{"type":"E","message":"m","traceback":"T",'

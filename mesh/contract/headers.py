@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 CONTENT_TYPE: Final = "Mesh-Content-Type"
 TASK: Final = "Mesh-Task"
+QUEUE: Final = "Mesh-Queue"
 STATE: Final = "Mesh-State"
 ATTEMPT: Final = "Mesh-Attempt"
 REPEAT: Final = "Mesh-Repeat"
@@ -76,6 +77,13 @@ TABLE: tuple[HeaderRow, ...] = (
         "the task's name",
         "producer, worker",
         "events and lists show no task; the body decides which one runs",
+    ),
+    HeaderRow(
+        QUEUE,
+        "result",
+        "the queue the job ran in",
+        "worker, whoever cancels",
+        "the job's finished event names no queue; its record does",
     ),
     HeaderRow(
         ATTEMPT,

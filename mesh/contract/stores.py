@@ -41,8 +41,8 @@ STORES: tuple[Row, ...] = (
     Row(
         "stream",
         EVENTS,
-        "the server and workers",
-        "dashboards",
+        "the server, workers, clients",
+        "dashboards, `mesh events`, `mesh logs`",
         EVENTS,
         "limits: 7 days (events.max_age)",
         "events-stream",

@@ -81,7 +81,8 @@ TABLE: tuple[Row, ...] = (
     Row(
         "subject",
         "<ns>.events.<kind>.<job_id>",
-        "the server (enqueued, finished) and workers (retrying, dead, expiring)",
+        "the server (enqueued, finished), workers, whoever schedules or operates; a queue's or "
+        "schedule's name is the last token of its own events",
         "whoever waits for a job; dashboards",
         EVENTS,
         "limits: 7 days (events.max_age)",

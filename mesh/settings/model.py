@@ -35,6 +35,8 @@ Storage = Literal["file", "memory"]
 Backoff = Literal["exponential", "fixed", "linear"]
 EventLoop = Literal["asyncio", "uvloop"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+CapturedLevel = Literal["debug", "info", "warning", "error", "critical", "off"]
+EventLevel = Literal["off", "error", "info", "debug"]
 LogFormat = Literal["console", "json"]
 LoggerLevel = Annotated[
     str,
@@ -182,11 +184,24 @@ class EventsSettings(_Section, frozen=True):
         max_age_s: How long an event is kept.
         bodies: Whether the ledger keeps a copy of each job, from which `mesh fsck` can run it
             again if its message vanishes.
+        level: What is told besides what the server tells by itself (a job was enqueued, has
+            ended): `off` nothing; `error` retries; `info` also what is scheduled, starts and
+            progress of jobs that run longer than 0.2 s, and what operators do; `debug` every
+            start.
+        max_bytes: How many bytes the ledger keeps; the oldest events give way; 0: no limit.
+        log_level: The least severe line of a job's log that is kept; `off`: none is.
+        log_lines: How many lines of its log are kept of one attempt.
+        log_bytes: How many bytes of its log are kept of one attempt.
     """
 
     enabled: bool = True
     max_age_s: Duration = 604_800.0
     bodies: bool = False
+    level: EventLevel = "info"
+    max_bytes: CountOrZero = 0
+    log_level: CapturedLevel = "info"
+    log_lines: CountOrZero = 1000
+    log_bytes: CountOrZero = 262_144
 
 
 class PublishSettings(_Section, frozen=True):
@@ -257,6 +272,7 @@ class Settings(_Section, frozen=True):
         ping_interval_s: How often a quiet server is asked for a sign of life; it is given up
             when it owes two.
         log_level: The least severe log record that is shown.
+        actor: Who operates, as the ledger names them; None: the user and the host.
         log_levels: The same for single loggers and all below them: ``mesh.worker=debug``.
         log_format: Log lines for people, or JSON lines for programs.
         secret_names: Further names whose values are left out of logs, failures and traces.
@@ -278,6 +294,7 @@ class Settings(_Section, frozen=True):
     connect_timeout_s: Duration = 5.0
     ping_interval_s: Duration = 10.0
     log_level: LogLevel = "info"
+    actor: Text | None = None
     log_levels: tuple[LoggerLevel, ...] = ()
     log_format: LogFormat = "console"
     secret_names: tuple[Text, ...] = ()

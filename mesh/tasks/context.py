@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from mesh.durations import Duration, seconds
+from mesh.errors import OptionError
 from mesh.tasks.cancellation import NEVER_CANCELLED, Cancelled
 
 
@@ -22,6 +24,16 @@ class Progress(Struct, frozen=True):
 
 
 ProgressSink = Callable[[Progress], None]
+LogSink = Callable[[int, str, str], None]
+"""Receives the level, the logger's name and the text of a line."""
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,6 +41,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def _nowhere(progress: Progress) -> None:
     """Drop a report: the context is not attached to a worker."""
+
+
+def _unheard(level: int, logger: str, text: str) -> None:
+    """Drop a line: the context is not attached to a worker."""
 
 
 class Again(Struct, frozen=True, array_like=True, tag=True):
@@ -93,6 +109,7 @@ class JobContext:
         priority: Its priority.
         attempt: Number of this attempt, from 1.
         worker: The worker's id.
+        capture: Takes in what was logged while the job ran.
         enqueued_at_ms: When the job was enqueued, milliseconds since the epoch.
         tags: The job's tags.
         meta: What the producer attached.
@@ -107,6 +124,7 @@ class JobContext:
         "_sink",
         "attempt",
         "cancelled",
+        "capture",
         "enqueued_at_ms",
         "job_id",
         "meta",
@@ -120,6 +138,7 @@ class JobContext:
 
     attempt: int
     cancelled: Cancelled
+    capture: LogSink
     enqueued_at_ms: int
     job_id: str
     meta: dict[str, str]
@@ -145,6 +164,7 @@ class JobContext:
         schedule: str = "",
         scheduled_for_ms: int = 0,
         sink: ProgressSink = _nowhere,
+        log_sink: LogSink = _unheard,
         cancelled: Cancelled = NEVER_CANCELLED,
     ) -> None:
         self.job_id = job_id
@@ -159,6 +179,7 @@ class JobContext:
         self.schedule = schedule
         self._scheduled_for_ms = scheduled_for_ms
         self._sink = sink
+        self.capture = log_sink
         self.cancelled = cancelled
 
     @property
@@ -181,6 +202,24 @@ class JobContext:
             message: A few words for people.
         """
         self._sink(Progress(current, total, message))
+
+    def log(self, message: str, level: str = "info") -> None:
+        """Write a line into the job's own log: see it with ``mesh logs JOB``.
+
+        What the task logs with `logging` goes there, too. Cheap, and never waits.
+
+        Args:
+            message: The line.
+            level: ``debug``, ``info``, ``warning``, ``error`` or ``critical``.
+
+        Raises:
+            OptionError: There is no such level.
+        """
+        number = _LEVELS.get(level)
+        if number is None:
+            option = "level"
+            raise OptionError(option, f"{level!r} is none of {', '.join(_LEVELS)}")
+        self.capture(number, "", str(message))
 
     def retry(self, delay: Duration | None = None) -> JobControl:
         """Ask for another attempt: ``raise ctx.retry("5m")``.

@@ -85,6 +85,7 @@ class WorkerMetrics(Collector):
     Attributes:
         fenced: Outcomes refused: the job had ended already, or was another worker's.
         taken_over: Jobs taken over from a worker that died, froze or was cut off.
+        dropped_events: Events of jobs that found no room on their way to the ledger.
         trouble: What was noticed of the server, by kind.
         running: Says how many jobs run now; set by the worker.
     """
@@ -92,6 +93,7 @@ class WorkerMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self.fenced = 0
         self.taken_over = 0
+        self.dropped_events = 0
         self.trouble: dict[str, int] = {}
         self.running: Callable[[], int] = _none
         self._tallies: dict[tuple[str, str], TaskTally] = {}
@@ -110,7 +112,7 @@ class WorkerMetrics(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Name what will be collected, without collecting it."""
-        return (*_families(), _trouble_family())
+        return (*_families(), _trouble_family(), _dropped_family())
 
     def collect(self) -> Iterator[Metric]:
         """Turn the tallies into samples."""
@@ -126,6 +128,9 @@ class WorkerMetrics(Collector):
         fenced.add_metric((), self.fenced)
         taken_over.add_metric((), self.taken_over)
         yield from (finished, attempts, duration, wait, running, fenced, taken_over)
+        dropped = _dropped_family()
+        dropped.add_metric((), self.dropped_events)
+        yield dropped
         trouble = _trouble_family()
         for kind, count in list(self.trouble.items()):
             trouble.add_metric((kind,), count)
@@ -174,6 +179,13 @@ def _trouble_family() -> CounterMetricFamily:
         "mesh_server_trouble",
         "What the worker noticed of the server, by kind.",
         labels=("kind",),
+    )
+
+
+def _dropped_family() -> CounterMetricFamily:
+    return CounterMetricFamily(
+        "mesh_events_dropped",
+        "Events of jobs that found no room on their way to the ledger.",
     )
 
 

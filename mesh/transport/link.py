@@ -107,6 +107,11 @@ class Link(Client):
         await self._flush_pending(force_flush=True)
         await super().flush(timeout)
 
+    @property
+    def unsent_bytes(self) -> int:
+        """How much was posted and not yet written."""
+        return self._pending_data_size
+
     def abort(self) -> None:
         """Drop the connection with all that was not yet sent."""
         # nats-py closes politely: behind a dead line it would wait for the kernel to give up.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import anyio
@@ -94,6 +95,29 @@ class StreamReader:
             if len(inside) < _PAGE // 4 and weight < _PAGE_BYTES // 8:
                 width = min(_WIDEST, width * 4)
             last = start - 1
+
+    async def last_sequence(self) -> int:
+        """The place of the stream's last message.
+
+        Raises:
+            BrokerError: The stream could not be read.
+        """
+        return (await self._bounds())[1]
+
+    async def sequence_before(self, subject: str, moment: datetime) -> int:
+        """The place before the first message of a subject that was stored at a moment or later.
+
+        Raises:
+            BrokerError: The stream could not be read.
+        """
+        _, last = await self._bounds()
+        question = {
+            "start_time": moment.astimezone(UTC).isoformat(),
+            "next_by_subj": subject,
+            "batch": 1,
+        }
+        found = (await self._ask(question)).entries
+        return found[0].revision - 1 if found else last
 
     async def last_of(self, subjects: Sequence[str]) -> list[Entry]:
         """Read the last message of each of some subjects; those without one are left out.

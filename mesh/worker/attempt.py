@@ -19,6 +19,7 @@ from mesh.tasks.context import JobContext, Progress
 from mesh.tasks.definition import TaskDefinition
 from mesh.telemetry.tracing import Trace
 from mesh.transport.puller import Delivery
+from mesh.worker.joblog import JobLog
 
 _ATTEMPT = headers.ATTEMPT.encode()
 
@@ -83,6 +84,9 @@ class Attempt:
         confirmed_s: Until when at least the job was surely this worker's, on the loop's clock;
             its lease lasts from then.
         is_settling: Whether it has ended: its lease is renewed no more.
+        is_announced: Whether the ledger was told that it started.
+        new_log: Makes the log of an attempt; set by whoever reads the delivery.
+        log: What it logged; None: nothing.
         trace: Its spans; None: it is not traced.
     """
 
@@ -101,6 +105,7 @@ class Attempt:
         "has_news",
         "has_record",
         "holds_slot",
+        "is_announced",
         "is_settling",
         "job_id",
         "key_revision",
@@ -109,6 +114,8 @@ class Attempt:
         "last_error",
         "limit_s",
         "limits",
+        "log",
+        "new_log",
         "number",
         "progress",
         "raw_args",
@@ -130,6 +137,7 @@ class Attempt:
     raw_args: Raw
     raw_kwargs: Raw
     last_error: ErrorInfo | None
+    new_log: Callable[[], JobLog]
     retry: Retry
 
     def __init__(
@@ -164,6 +172,8 @@ class Attempt:
         self.has_record = False
         self.holds_slot = False
         self.is_settling = False
+        self.is_announced = False
+        self.log: JobLog | None = None
         self.writing: Future[None] | None = None
         self.record_due_s = 0.0
         self.trace: Trace | None = None
@@ -185,6 +195,7 @@ class Attempt:
                 schedule=self.envelope.schedule,
                 scheduled_for_ms=self.envelope.scheduled_for_ms,
                 sink=self.report,
+                log_sink=self.note,
                 cancelled=Cancelled(self._why_stopped),
             )
         return self._context
@@ -241,6 +252,14 @@ class Attempt:
             self.confirmed_s = -math.inf
         if not self.started_ms:
             self.delivery.is_first = False
+
+    def note(self, level: int, logger: str, text: str) -> None:
+        """Take in a line of its log; from any thread, and nothing once it has ended."""
+        if self.is_settling:
+            return
+        if self.log is None:
+            self.log = self.new_log()
+        self.log.add(level, logger, text)
 
     def stop(self, reason: str) -> None:
         """Tell the running task to stop; the first reason counts."""

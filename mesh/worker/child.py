@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import logging
 import os
 import select
 import signal
@@ -27,10 +28,12 @@ from mesh.tasks.definition import TaskDefinition
 from mesh.telemetry.export import exporting
 from mesh.telemetry.logs import install
 from mesh.telemetry.tracing import extract
+from mesh.worker.capturing import JobLogHandler, printing_to
 from mesh.worker.failures import describe, describe_request, kinds_of
 from mesh.worker.interrupts import AlarmInterrupt, Interruptible
+from mesh.worker.joblog import LogBudget, cleaned
 from mesh.worker.loading import load_app
-from mesh.worker.orders import Answer, FrameBuffer, Order, Report, frame, read_order
+from mesh.worker.orders import Answer, FrameBuffer, Order, Report, Said, frame, read_order
 from mesh.worker.running import job_fields
 
 _CHUNK_BYTES = 262_144
@@ -56,6 +59,7 @@ def main() -> None:
             line.answer(answer)
         return
     install(app.settings, job_fields=job_fields)
+    logging.getLogger().addHandler(JobLogHandler(""))
     with exporting("mesh-worker"):
         while (order := line.next_order()) is not None:
             # In a context of its own, so that one job's variables are not another's.
@@ -96,7 +100,13 @@ class _Line:
 
     def report(self, job_id: str, progress: Progress) -> None:
         """Send progress, or drop it if the worker is behind: a newer report will follow."""
-        message = frame(Report(job_id, progress))
+        self._tell(frame(Report(job_id, progress)))
+
+    def say(self, job_id: str, level: int, logger: str, text: str) -> None:
+        """Send a line of the job's log, or drop it if the worker is behind."""
+        self._tell(frame(Said(job_id, level, logger, text)))
+
+    def _tell(self, message: bytes) -> None:
         with self._writing:
             try:
                 sent = self._socket.send(message, socket.MSG_DONTWAIT)
@@ -128,7 +138,8 @@ def _run(app: Mesh, order: Order, line: _Line) -> Answer:
         return Answer(error=describe(error, with_traceback=False), is_final=True)
     try:
         context = _context(order, line)
-        value = _call(definition, arguments, context, order.soft_timeout_s, order.trace)
+        with printing_to(context.capture):
+            value = _call(definition, arguments, context, order.soft_timeout_s, order.trace)
     except JobControl as control:
         return Answer(error=describe_request(control), request=control.request)
     except BaseException as error:  # SystemExit from a task must not end the child.
@@ -141,6 +152,14 @@ def _run(app: Mesh, order: Order, line: _Line) -> Answer:
 
 
 def _context(order: Order, line: _Line) -> JobContext:
+    budget = LogBudget(order.log_rules)
+
+    def capture(level: int, logger: str, text: str) -> None:
+        # The line that spends the budget goes too: by it the worker sees that there were more.
+        is_spent = budget.is_spent
+        if budget.admits(level, text := cleaned(text)) or budget.is_spent > is_spent:
+            line.say(order.job_id, level, logger, text)
+
     return JobContext(
         order.job_id,
         order.task,
@@ -154,6 +173,7 @@ def _context(order: Order, line: _Line) -> JobContext:
         schedule=order.schedule,
         scheduled_for_ms=order.scheduled_for_ms,
         sink=partial(line.report, order.job_id),
+        log_sink=capture,
     )
 
 

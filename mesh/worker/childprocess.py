@@ -15,8 +15,8 @@ from collections.abc import Callable
 import anyio
 
 from mesh.errors import WorkerLostError
-from mesh.tasks.context import Progress
-from mesh.worker.orders import Answer, FrameBuffer, Order, frame, read_message
+from mesh.tasks.context import LogSink, Progress
+from mesh.worker.orders import Answer, FrameBuffer, Order, Report, frame, read_message
 
 # The child finds what this process finds, and runs none of the program that started it.
 _BOOT = """\
@@ -79,7 +79,9 @@ class ChildProcess:
             return isinstance(error, BlockingIOError)
         return False
 
-    async def run(self, order: Order, on_progress: Callable[[Progress], None]) -> Answer:
+    async def run(
+        self, order: Order, on_progress: Callable[[Progress], None], on_line: LogSink
+    ) -> Answer:
         """Have an order run.
 
         A call that is cancelled leaves the child in the middle of it: then kill the child.
@@ -93,8 +95,12 @@ class ChildProcess:
                 message = read_message(await self._receive())
                 if isinstance(message, Answer):
                     return message
-                if message.job_id == order.job_id:
+                if message.job_id != order.job_id:
+                    continue
+                if isinstance(message, Report):
                     on_progress(message.progress)
+                else:
+                    on_line(message.level, message.logger, message.text)
         except (OSError, EOFError) as error:
             self.kill()
             await self.reap()

@@ -16,12 +16,14 @@ from collections.abc import Callable
 from mesh.client.client import Client
 from mesh.clock import SYSTEM_CLOCK
 from mesh.settings.model import Settings
+from mesh.telemetry.metrics import WorkerMetrics
 from mesh.transport import frames
 from mesh.transport.connection import Connection
 from mesh.transport.puller import IN_PROGRESS
 from mesh.worker.attempt import Attempt
 from mesh.worker.fence import Fence
 from mesh.worker.lease import TICK_S, LeaseKeeper
+from mesh.worker.news import News
 from mesh.worker.recording import Recorder
 from mesh.worker.stalls import LOOK_EVERY_S, LoopWatch
 
@@ -41,6 +43,7 @@ class Heartbeat:
         recorder: Encodes the running records.
         in_hand: Returns the attempts in hand; called from this thread.
         name: The connection's name.
+        metrics: Where events are counted that found no room.
     """
 
     def __init__(
@@ -49,11 +52,13 @@ class Heartbeat:
         recorder: Recorder,
         in_hand: Callable[[], list[Attempt]],
         name: str,
+        metrics: WorkerMetrics,
     ) -> None:
         self._settings = settings
         self._recorder = recorder
         self._in_hand = in_hand
         self._connection_name = name
+        self._metrics = metrics
         self._lease_s = settings.worker.ack_wait_s
         self._every_s = settings.worker.heartbeat_s
         self._watch = LoopWatch(in_hand, SYSTEM_CLOCK)
@@ -101,6 +106,12 @@ class Heartbeat:
         keeper = LeaseKeeper(
             fence,
             self._recorder,
+            News(
+                client,
+                SYSTEM_CLOCK,
+                worker_id=self._recorder.worker_id,
+                metrics=self._metrics,
+            ),
             heartbeat_s=self._every_s,
             lease_s=self._lease_s,
             on_lost=self._tell_lost,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 
 import msgspec
 from msgspec import Raw
@@ -33,6 +34,7 @@ from mesh.transport.payloads import Payloads
 from mesh.worker.attempt import Attempt
 from mesh.worker.failures import crash_loop, describe
 from mesh.worker.fence import Fence
+from mesh.worker.joblog import JobLog
 from mesh.worker.keys import KeyCheck
 from mesh.worker.limits import limits_of, when_late
 from mesh.worker.outcomes import AlreadyEnded, Failed, HandBack, Lost, Outcome
@@ -64,6 +66,7 @@ class Intake:
         metrics: WorkerMetrics,
         keys: KeyCheck,
         turns: Turns,
+        new_log: Callable[[], JobLog],
         worker_id: str,
     ) -> None:
         defaults = settings.job_defaults
@@ -82,6 +85,7 @@ class Intake:
         self._max_crashes = settings.worker.max_crashes
         self._grace_ms = int(settings.worker.unknown_task_grace_s * 1000)
         self._timeout_s = defaults.timeout_s
+        self._new_log = new_log
         self._retry = Retry(
             max_retries=defaults.retry_max,
             backoff=defaults.retry_backoff,
@@ -107,6 +111,7 @@ class Intake:
     def read(self, attempt: Attempt) -> Outcome | None:
         """Decode a delivery; None: it can run, or ``take`` must fetch its arguments."""
         attempt.worker_id = self._worker_id
+        attempt.new_log = self._new_log
         try:
             return self._read(attempt)
         except Exception as error:

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from mesh.errors import BrokerError
 from mesh.worker.attempt import Attempt
 from mesh.worker.fence import Fence
+from mesh.worker.news import News
 from mesh.worker.recording import Recorder
 
 log = logging.getLogger("mesh.worker")
@@ -31,6 +32,7 @@ class LeaseKeeper:
     Args:
         fence: Writes them, over the heartbeat's connection.
         recorder: Encodes them.
+        news: Tells the ledger, over the same connection, of jobs that run for longer.
         heartbeat_s: How often a lease is renewed.
         lease_s: How long a lease lasts.
         on_lost: Called, on the heartbeat's loop, with an attempt whose job is another's now.
@@ -40,6 +42,7 @@ class LeaseKeeper:
         self,
         fence: Fence,
         recorder: Recorder,
+        news: News,
         *,
         heartbeat_s: float,
         lease_s: float,
@@ -47,6 +50,7 @@ class LeaseKeeper:
     ) -> None:
         self._fence = fence
         self._recorder = recorder
+        self._news = news
         self._heartbeat_s = heartbeat_s
         self._lease_s = lease_s
         self._on_lost = on_lost
@@ -64,6 +68,8 @@ class LeaseKeeper:
                 self._lose(attempt, "its lease could not be renewed in time")
             elif self._is_due(attempt, now):
                 self._renew(attempt, now)
+            if attempt.log is not None:
+                self._news.logged(attempt)
 
     async def close(self) -> None:
         """Give up the writes that are on their way."""
@@ -90,7 +96,10 @@ class LeaseKeeper:
         if attempt.is_settling:
             _written(attempt)
             return
-        attempt.has_news = False
+        self._news.started(attempt)
+        if attempt.has_news:
+            attempt.has_news = False
+            self._news.progressed(attempt)
         write = self._loop.create_task(self._write(attempt, now))
         self._writes.add(write)
         write.add_done_callback(self._writes.discard)

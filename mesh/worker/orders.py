@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from mesh.contract.records import ErrorInfo
 from mesh.tasks.context import Progress, Request
+from mesh.worker.joblog import LogRules
 
 _LENGTH_BYTES = 4
 
@@ -28,6 +29,7 @@ class Order(Struct, frozen=True, array_like=True):
     soft_timeout_s: float | None
     schedule: str
     scheduled_for_ms: int
+    log_rules: LogRules
     trace: dict[str, str] = {}
 
 
@@ -58,8 +60,17 @@ class Report(Struct, frozen=True, array_like=True, tag=True):
     progress: Progress
 
 
+class Said(Struct, frozen=True, array_like=True, tag=True):
+    """A line that the task logged or printed."""
+
+    job_id: str
+    level: int
+    logger: str
+    text: str
+
+
 read_order = msgspec.msgpack.Decoder(Order).decode
-read_message = msgspec.msgpack.Decoder(Answer | Report).decode
+read_message = msgspec.msgpack.Decoder(Answer | Report | Said).decode
 
 
 def frame(message: Struct) -> bytes:

@@ -17,6 +17,7 @@ from mesh.telemetry.tracing import inject
 from mesh.worker.attempt import Attempt
 from mesh.worker.childprocess import ChildProcess
 from mesh.worker.interrupts import ThreadInterrupt
+from mesh.worker.joblog import LogRules
 from mesh.worker.orders import Order
 
 _LAST_WORDS_S = 1.0
@@ -91,8 +92,11 @@ class ProcessPool:
         size: How many children run at once.
     """
 
-    def __init__(self, app_reference: str, size: int) -> None:
+    def __init__(
+        self, app_reference: str, size: int, log_rules: LogRules | None = None
+    ) -> None:
         self._app_reference = app_reference
+        self._log_rules = log_rules or LogRules()
         self.size = size or _cpus()
         self._limiter = CapacityLimiter(self.size)
         self._children: set[ChildProcess] = set()
@@ -115,7 +119,9 @@ class ProcessPool:
             on_start(attempt)
             child = self._take()
             try:
-                answer = await child.run(_order(attempt), attempt.report)
+                answer = await child.run(
+                    _order(attempt, self._log_rules), attempt.report, attempt.note
+                )
             except BaseException:
                 await self._drop(child)
                 raise
@@ -163,7 +169,7 @@ class ProcessPool:
         return child
 
 
-def _order(attempt: Attempt) -> Order:
+def _order(attempt: Attempt, log_rules: LogRules) -> Order:
     context = attempt.context
     return Order(
         attempt.envelope.task,
@@ -180,6 +186,7 @@ def _order(attempt: Attempt) -> Order:
         attempt.limits.soft_timeout_s if attempt.limits else None,
         context.schedule,
         attempt.envelope.scheduled_for_ms,
+        log_rules,
         inject() if attempt.trace is not None else {},
     )
 

@@ -40,7 +40,7 @@ class Recorder:
         self._failure_ttl_s = defaults.failure_ttl_s
         self._longest_s = longest_ttl_s(settings)
         self._lease_ms = int(settings.worker.ack_wait_s * 1000)
-        self._blocks: dict[tuple[str, State, float], bytes] = {}
+        self._blocks: dict[tuple[str, str, State, float], bytes] = {}
 
     def success(self, attempt: Attempt, value: Raw) -> bytes:
         """Encode the terminal record of an attempt that returned."""
@@ -92,10 +92,15 @@ class Recorder:
     def result_block(self, attempt: Attempt, state: State) -> bytes:
         """Encode the headers of a terminal record: create-only, its state, its time to live."""
         ttl_s = self._ttl_s(attempt, state)
-        key = (attempt.task_name, state, ttl_s)
+        queue = attempt.lane.queue
+        key = (attempt.task_name, queue, state, ttl_s)
         block = self._blocks.get(key)
         if block is None:
-            pairs = [(headers.EXPECTED_LAST, "0"), (headers.STATE, str(state))]
+            pairs = [
+                (headers.EXPECTED_LAST, "0"),
+                (headers.STATE, str(state)),
+                (headers.QUEUE, queue),
+            ]
             if attempt.task_name.isprintable():
                 pairs.append((headers.TASK, attempt.task_name))
             if ttl_s < self._longest_s:

@@ -99,6 +99,10 @@ class Settlement:
     def settle(self, attempt: Attempt, outcome: Outcome) -> None:
         """Carry out an outcome; returns at once, ``on_settled`` follows."""
         attempt.is_settling = True  # Before has_record is looked at: see LeaseKeeper.
+        if attempt.log is not None:
+            self._news.logged(attempt)
+        if self._news.tells_every_start and attempt.started_ms:
+            self._news.started(attempt)
         if (
             type(outcome) is Succeeded
             and not attempt.has_record
@@ -252,10 +256,9 @@ class Settlement:
         if not await self._write_progress(attempt, record):
             return  # Another worker has the job: say nothing more about it.
         self._tally(attempt).ran(_RESULTS[type(outcome)], *_times(attempt))
-        if error is not None:
-            self._news.announce(
-                EventKind.RETRYING, attempt, f"{error.type}: {error.message}"[:500]
-            )
+        why = "put off by its task" if error is None else f"{error.type}: {error.message}"
+        kind = EventKind.SCHEDULED if error is None else EventKind.RETRYING
+        self._news.put_off(kind, attempt, why[:500], delay_s)
         if delay_s > LONGEST_NAK_S:
             await self._reschedule(attempt, spent + 1, delay_s)
         if await self._client.records.is_over(record_id(attempt)):

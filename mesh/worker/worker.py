@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,12 +26,14 @@ from mesh.telemetry.metrics import WorkerMetrics, default_metrics
 from mesh.telemetry.redaction import Redactor
 from mesh.telemetry.tracing import job_spans
 from mesh.worker.attempt import Attempt
+from mesh.worker.capturing import capturing
 from mesh.worker.consumer import Consumer
 from mesh.worker.ending import Endings
 from mesh.worker.executor import Executor
 from mesh.worker.fence import Fence
 from mesh.worker.heartbeat import Heartbeat
 from mesh.worker.intake import Intake
+from mesh.worker.joblog import JobLog, log_rules
 from mesh.worker.keys import KeyCheck
 from mesh.worker.limits import TimeKeeper
 from mesh.worker.news import News
@@ -103,10 +106,15 @@ class Worker:
         recorder = Recorder(self._settings, self.id, self._clock)
         consumer = self._consumer = self._assemble(client, recorder)
         heartbeat = Heartbeat(
-            self._settings, recorder, consumer.attempts, f"mesh-heartbeat-{self.id}"
+            self._settings,
+            recorder,
+            consumer.attempts,
+            f"mesh-heartbeat-{self.id}",
+            self._metrics,
         )
         await anyio.to_thread.run_sync(heartbeat.start)
         self._stack.callback(heartbeat.stop)
+        self._stack.enter_context(capturing(self.id, self._settings.events))
         try:
             await consumer.start()
         except BaseException as error:
@@ -170,6 +178,7 @@ class Worker:
 
     def _assemble(self, client: Client, recorder: Recorder) -> Consumer:
         settings, worker = self._settings, self._settings.worker
+        rules = log_rules(settings.events)
         fence = Fence(client.records, client.names, self.id)
         intake = Intake(
             tasks=self._app.tasks,
@@ -182,9 +191,10 @@ class Worker:
             metrics=self._metrics,
             keys=KeyCheck(client.keys, self._clock),
             turns=Turns(client),
+            new_log=partial(JobLog, rules, self._clock, Redactor.of(settings).text),
             worker_id=self.id,
         )
-        processes = ProcessPool(self._app_reference, worker.process_pool)
+        processes = ProcessPool(self._app_reference, worker.process_pool, rules)
         self._stack.callback(processes.close)
         timekeeper = TimeKeeper(self._clock, intake.timeout_of)
         spans = job_spans(settings)
@@ -222,7 +232,7 @@ class Worker:
     def _settlement(
         self, client: Client, recorder: Recorder, fence: Fence, consumer: Consumer
     ) -> Settlement:
-        news = News(client, self._clock)
+        news = News(client, self._clock, worker_id=self.id, metrics=self._metrics)
         endings = Endings(
             client,
             recorder=recorder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ import anyio
 from mesh import JobContext, Mesh
 
 app = Mesh()
+log = logging.getLogger("shop")
 
 
 @app.task
@@ -34,6 +36,20 @@ async def hold(ctx: JobContext, folder: str) -> int:
     while not (place / "go").exists():  # noqa: ASYNC110 - who lets it go is another process
         await anyio.sleep(0.01)
     return os.getpid()
+
+
+@app.task
+async def talk(ctx: JobContext) -> None:
+    """Write two lines into its log."""
+    log.info("hello")
+    ctx.log("goodbye", level="warning")
+
+
+@app.task(pool="process")
+def compute() -> None:
+    """Print a line in a child process, and log another."""
+    print("printed in a child")  # noqa: T201 - what it is for
+    log.info("logged in a child")
 
 
 @app.task(queue="slow")

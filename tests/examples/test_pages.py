@@ -29,6 +29,8 @@ PAGES = {
     "docs/how-to/schedules.md": "ZoneInfo(key='Europe/Berlin')",
     "docs/how-to/limit-time.md": "crawled some: True",
     "docs/how-to/cancel-jobs.md": "cancelled: True\ncancelled\n",
+    "docs/how-to/follow-jobs.md": "job.started resize\njob.completed resize\n",
+    "docs/how-to/read-logs.md": "warning charging order 9\ninfo the card was accepted\n",
 }
 """The pages, and what the code on each of them prints among other things."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from mesh.cli.options import connects, duration, instant, job_id, prints, queue
+from mesh.cli.options import reason as with_reason
 from mesh.cli.output import Output, as_json
 from mesh.cli.target import Target
 from mesh.worker.exits import Exit
@@ -133,6 +134,7 @@ def show(*, output: Output, target: Target, job: str) -> None:
 @click.option("--to-task", metavar="NAME", help="Run this task instead.")
 @click.option("--to-queue", type=queue, metavar="NAME", help="Into this queue.")
 @click.option("--to-priority", type=click.Choice(_PRIORITIES), help="With this priority.")
+@with_reason
 @connects
 @prints
 def replay(
@@ -148,6 +150,7 @@ def replay(
     to_task: str | None,
     to_queue: str | None,
     to_priority: str | None,
+    reason: str,
 ) -> int:
     """Enqueue dead jobs again under new ids.
 
@@ -165,7 +168,8 @@ def replay(
 
     async def act(mesh: Mesh) -> dict[str, int]:
         counts: dict[str, int] = {}
-        async for one in _replays(mesh, jobs, filters, changes, rate, dry_run=dry_run):
+        how = {"dry_run": dry_run, "reason": reason}
+        async for one in _replays(mesh, jobs, filters, changes, rate, **how):
             counts[one.outcome] = counts.get(one.outcome, 0) + 1
             click.echo(as_json(one) if output.is_json else replayed(one))
         return counts
@@ -182,6 +186,7 @@ def replay(
 @_every
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and do nothing.")
 @click.option("-y", "--yes", "is_sure", is_flag=True, help="Do not ask.")
+@with_reason
 @connects
 @prints
 def purge(
@@ -193,6 +198,7 @@ def purge(
     is_all: bool,
     dry_run: bool,
     is_sure: bool,
+    reason: str,
 ) -> None:
     """Remove dead letters and their stored arguments.
 
@@ -203,10 +209,13 @@ def purge(
     async def act(mesh: Mesh, *, is_trial: bool) -> int:
         count = 0
         for job in jobs:
-            await (mesh.dead_letters.get(job) if is_trial else mesh.dead_letters.purge(job))
+            letters = mesh.dead_letters
+            await (letters.get(job) if is_trial else letters.purge(job, reason=reason))
             count += 1
         if not jobs:
-            found = mesh.dead_letters.purge_all(dry_run=is_trial, **_asked(filters))
+            found = mesh.dead_letters.purge_all(
+                dry_run=is_trial, reason=reason, **_asked(filters)
+            )
             async for _ in found:
                 count += 1
         return count
@@ -257,15 +266,14 @@ async def _replays(
     filters: dict[str, Any],
     changes: Changes,
     rate: float | None,
-    *,
-    dry_run: bool,
+    **how: Any,
 ) -> AsyncIterator[Replayed]:
     letters = mesh.dead_letters
     for job in jobs:
-        yield await letters.replay(job, changes, dry_run=dry_run)
+        yield await letters.replay(job, changes, **how)
     if not jobs:
         chosen = _asked(filters)
-        async for one in letters.replay_all(changes, rate=rate, dry_run=dry_run, **chosen):
+        async for one in letters.replay_all(changes, rate=rate, **how, **chosen):
             yield one
 
 

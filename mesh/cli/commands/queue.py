@@ -60,10 +60,17 @@ def show(*, output: Output, target: Target, name: str) -> None:
 @named
 @click.option("--until", type=instant, metavar="TIME", help="ISO 8601 with offset.")
 @click.option("--for", "length", type=duration, metavar="DURATION", help="End it by itself.")
+@options.reason
 @connects
 @prints
 def pause(
-    *, output: Output, target: Target, name: str, until: datetime | None, length: float | None
+    *,
+    output: Output,
+    target: Target,
+    name: str,
+    until: datetime | None,
+    length: float | None,
+    reason: str,
 ) -> None:
     """Give out no more jobs of QUEUE.
 
@@ -75,7 +82,7 @@ def pause(
 
     async def stop(mesh: Mesh) -> QueueStatus:
         handle = mesh.queue(name)
-        await handle.pause(until if length is None else length)
+        await handle.pause(until if length is None else length, reason=reason)
         return await handle.status()
 
     _show(output, target.run(stop))
@@ -83,14 +90,15 @@ def pause(
 
 @queue.command
 @named
+@options.reason
 @connects
 @prints
-def resume(*, output: Output, target: Target, name: str) -> None:
+def resume(*, output: Output, target: Target, name: str, reason: str) -> None:
     """Give out jobs of QUEUE again."""
 
     async def go_on(mesh: Mesh) -> QueueStatus:
         handle = mesh.queue(name)
-        await handle.resume()
+        await handle.resume(reason=reason)
         return await handle.status()
 
     _show(output, target.run(go_on))
@@ -100,9 +108,18 @@ def resume(*, output: Output, target: Target, name: str) -> None:
 @named
 @click.argument("most", metavar="[N]", type=click.IntRange(min=1), required=False)
 @click.option("--reset", is_flag=True, help="Go back to the limit of the settings.")
+@options.reason
 @connects
 @prints
-def limit(*, output: Output, target: Target, name: str, most: int | None, reset: bool) -> None:
+def limit(
+    *,
+    output: Output,
+    target: Target,
+    name: str,
+    most: int | None,
+    reset: bool,
+    reason: str,
+) -> None:
     """Let workers have at most N jobs of QUEUE at once.
 
     It holds for each priority and for all workers together, from now on. ``mesh setup`` leaves
@@ -114,7 +131,7 @@ def limit(*, output: Output, target: Target, name: str, most: int | None, reset:
 
     async def restrict(mesh: Mesh) -> QueueStatus:
         handle = mesh.queue(name)
-        await handle.limit(most)
+        await handle.limit(most, reason=reason)
         return await handle.status()
 
     _show(output, target.run(restrict))
@@ -124,10 +141,17 @@ def limit(*, output: Output, target: Target, name: str, most: int | None, reset:
 @named
 @click.option("--priority", type=click.Choice(_PRIORITIES), help="Only this priority.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@options.reason
 @connects
 @prints
 def purge(
-    *, output: Output, target: Target, name: str, priority: str | None, yes: bool
+    *,
+    output: Output,
+    target: Target,
+    name: str,
+    priority: str | None,
+    yes: bool,
+    reason: str,
 ) -> None:
     """Cancel every job of QUEUE that no worker has been given yet."""
     if not yes:
@@ -136,7 +160,7 @@ def purge(
     async def empty(mesh: Mesh) -> int:
         pending = await _pending(mesh, name, priority)
         with _progress(output, pending, "cancelling") as advance:
-            return await mesh.queue(name).purge(priority, advance)
+            return await mesh.queue(name).purge(priority, advance, reason=reason)
 
     cancelled = target.run(empty)
     output.show(
@@ -150,6 +174,7 @@ def purge(
 @click.argument("to", metavar="[TO]", type=options.queue, required=False)
 @click.option("--to-priority", type=click.Choice(_PRIORITIES), help="With this priority.")
 @click.option("--priority", type=click.Choice(_PRIORITIES), help="Only this priority.")
+@options.reason
 @connects
 @prints
 def move(
@@ -160,6 +185,7 @@ def move(
     to: str | None,
     to_priority: str | None,
     priority: str | None,
+    reason: str,
 ) -> None:
     """Move pending jobs to another queue or priority.
 
@@ -173,7 +199,11 @@ def move(
         pending = await _pending(mesh, name, priority)
         with _progress(output, pending, "moving") as advance:
             return await mesh.queue(name).move(
-                to, to_priority=to_priority, priority=priority, on_progress=advance
+                to,
+                to_priority=to_priority,
+                priority=priority,
+                on_progress=advance,
+                reason=reason,
             )
 
     moved = target.run(carry)

@@ -118,13 +118,8 @@ def _run(
     set_up_logging(app.settings, is_json=options.is_json)
     wanted = app.settings.worker
     if lifeline is None and wanted.processes > 1:
-        kept = supervisor(
-            reference,
-            target,
-            options,
-            count=wanted.processes,
-            grace_s=wanted.shutdown_grace_s,
-        )
+        grace_s = wanted.shutdown_grace_s
+        kept = supervisor(reference, target, options, count=wanted.processes, grace_s=grace_s)
         with StopSignals() as signals:
             return asyncio.run(kept.run(signals))
     beside = None

@@ -165,6 +165,41 @@ async def control(app: Mesh, prefix: str) -> None:
     await queue.status()
 
 
+async def read_ledger(app: Mesh, prefix: str) -> None:
+    """Read the ledger in every way, and list jobs."""
+    job = await app.send("slow", [0.5], job_id=f"{prefix}-e")
+    async for _line in job.logs(follow=True):
+        pass
+    async with contextlib.aclosing(app.events(job=job.id, since="1h")) as events:
+        async for event in events:
+            if event.name == "job.completed":
+                break
+    with anyio.move_on_after(0.3):
+        async for _event in app.events(job=f"{prefix}-never"):
+            pass
+    assert await job.history()
+    nobody = app.job(f"{prefix}-never")
+    with contextlib.suppress(JobNotFoundError):
+        await nobody.history()
+    with contextlib.suppress(JobNotFoundError):
+        async for _line in nobody.logs():
+            pass
+    assert job.id in [status.job_id async for status in app.find_jobs(limit=0)]
+
+
+async def put_right(app: Mesh, prefix: str) -> None:
+    """Retry a job that failed, and delete jobs that have ended."""
+    for task in ("fail", "large"):
+        job = await app.send(task, job_id=f"{prefix}-{task}")
+        with contextlib.suppress(JobEndedError, JobNotFoundError):
+            await job.result(timeout=LIMIT_S)
+        if task == "fail":
+            with contextlib.suppress(DeadLetterNotFoundError):
+                await job.retry("paper is in")
+        with contextlib.suppress(JobNotFoundError):
+            await job.delete("a test")
+
+
 async def set_up(app: Mesh, prefix: str) -> None:
     """Set a namespace up, change it, and tear it down."""
     url = app.settings.url
@@ -189,6 +224,8 @@ ACTS: dict[str, Act] = {
         bury,
         operate,
         control,
+        read_ledger,
+        put_right,
         set_up,
     )
 }

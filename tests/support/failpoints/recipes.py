@@ -266,6 +266,8 @@ RECIPES = {
         Recipe("bury", dead_jobs, act="bury"),
         Recipe("operate", nothing, act="operate"),
         Recipe("control", nothing, act="control"),
+        Recipe("read_ledger", nothing, act="read_ledger"),
+        Recipe("put_right", nothing, act="put_right"),
         Recipe("set_up", nothing, act="set_up"),
         Recipe("no_connection", nothing, act="enqueue", companions=(_OPEN,)),
         Recipe("claim", nothing, act="claim"),
@@ -297,4 +299,8 @@ async def play(recipe: Recipe, run: Run) -> list[str]:
                 await run.program(recipe.act)
             await run.ended()
             await run.settled()
-        return await faults_of(run, keeps_letters=recipe.act not in {"replay", "bury"})
+        return await faults_of(
+            run,
+            keeps_letters=recipe.act not in {"replay", "bury", "put_right"},
+            keeps_records=recipe.act != "put_right",
+        )

@@ -20,14 +20,15 @@ _ONE_MORE = 1
 _MAY_BE_LEFT = frozenset({Kind.STRAY_ARGUMENTS, Kind.STRAY_RESULT, Kind.STRAY_KEY})
 
 
-async def faults_of(run: Run, *, keeps_letters: bool) -> list[str]:
+async def faults_of(run: Run, *, keeps_letters: bool, keeps_records: bool) -> list[str]:
     """Say all that is wrong after a run; nothing if all is well.
 
     Args:
         run: The run, whose worker has ended.
         keeps_letters: Every job that failed still has its dead letter.
+        keeps_records: Nobody deleted a job.
     """
-    found = [fault async for fault in _records(run)]
+    found = [fault async for fault in _records(run, keeps_records=keeps_records)]
     found += [fault async for fault in _letters(run, keeps_letters=keeps_letters)]
     found += [fault async for fault in _findings(run)]
     return found
@@ -38,11 +39,11 @@ async def _api(run: Run, operation: str, request: dict[str, Any] | None = None) 
     return await client.connection.api(operation, request)
 
 
-async def _records(run: Run) -> AsyncIterator[str]:
+async def _records(run: Run, *, keeps_records: bool) -> AsyncIterator[str]:
     names = (await run.app.client()).names
     stream = kv_stream(names.results_bucket)
     state = (await _api(run, f"STREAM.INFO.{stream}"))["state"]
-    if state["messages"] != state["last_seq"]:
+    if keeps_records and state["messages"] != state["last_seq"]:
         yield f"{state['last_seq']} terminal records were stored, {state['messages']} are left"
     for job_id, ending in run.expected.items():
         request = {"last_by_subj": names.result(job_id)}
