@@ -135,14 +135,25 @@ class Feed(Generic[T]):
     """The lanes of one worker and its slots.
 
     Attributes:
+        arrivals: How many jobs have come.
         lanes: Its lanes, the heaviest first.
         slots: How many jobs may run at once.
         running: How many slots are taken.
         waiting: How many jobs wait in all lines together.
     """
 
-    __slots__ = ("_half", "_is_strict", "_turn", "lanes", "running", "slots", "waiting")
+    __slots__ = (
+        "_half",
+        "_is_strict",
+        "_turn",
+        "arrivals",
+        "lanes",
+        "running",
+        "slots",
+        "waiting",
+    )
 
+    arrivals: int
     lanes: list[Lane[T]]
     running: int
     slots: int
@@ -153,6 +164,7 @@ class Feed(Generic[T]):
     ) -> None:
         self.lanes = sorted(lanes, key=lambda lane: -lane.weight)
         self.slots = slots
+        self.arrivals = 0
         self.running = 0
         self.waiting = 0
         self._half = max(1, slots // 2)
@@ -167,6 +179,7 @@ class Feed(Generic[T]):
     def arrived(self, lane: Lane[T], job: T, now: float) -> bool:
         """Take in a job; say whether it may start now (its slot is taken then)."""
         lane.came(now)
+        self.arrivals += 1
         if self.running < self.slots and not self.waiting:
             self.running += 1
             return True

@@ -82,6 +82,7 @@ class Attempt:
         confirmed_s: Until when at least the job was surely this worker's, on the loop's clock;
             its lease lasts from then.
         is_settling: Whether it has ended: its lease is renewed no more.
+        trace_id: The trace it belongs to, if the metrics are to name it.
     """
 
     __slots__ = (
@@ -116,6 +117,7 @@ class Attempt:
         "revision",
         "started_ms",
         "stop_reason",
+        "trace_id",
         "worker_id",
         "writing",
     )
@@ -138,6 +140,7 @@ class Attempt:
         arrived_s: float,
     ) -> None:
         self.delivery = delivery
+        self.trace_id = ""
         self.feed = feed
         self.lane = lane
         self.job_id = job_id

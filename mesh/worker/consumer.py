@@ -44,6 +44,7 @@ class Consumer:
     child processes, whatever the worker's concurrency.
 
     Attributes:
+        feeds: Its lanes and slots.
         in_hand: Every attempt from its delivery until it is settled, by its job's id.
     """
 
@@ -60,7 +61,7 @@ class Consumer:
         self._client = client
         self._names = client.names
         self._link = client.connection.link
-        self._feeds = feeds
+        self.feeds = feeds
         self._most_in_hand = sum(feed.slots for feed in feeds) + _MOST_SETTLING
         self._intake = intake
         self._executor = executor
@@ -92,7 +93,7 @@ class Consumer:
         """
         await self._trust.start()
         await self._cancellations.listen()
-        for feed in self._feeds:
+        for feed in self.feeds:
             for lane in feed.lanes:
                 self._pullers[id(lane)] = puller = Puller(
                     self._client.connection,
@@ -120,7 +121,7 @@ class Consumer:
         await self.watchdog.stop()
         for puller in self._pullers.values():
             await puller.stop()
-        for feed in self._feeds:
+        for feed in self.feeds:
             for attempt in feed.drain():
                 self._return(attempt)
         with anyio.move_on_after(grace_s):
@@ -149,7 +150,7 @@ class Consumer:
     @property
     def running(self) -> int:
         """How many slots are taken."""
-        return sum(feed.running for feed in self._feeds)
+        return sum(feed.running for feed in self.feeds)
 
     def resume(self, lane: Lane[Attempt]) -> None:
         """Forget what was asked of a lane, and ask anew."""
@@ -286,7 +287,7 @@ class Consumer:
                 attempt.delivery.is_first = False
 
     def _on_reconnect(self) -> None:
-        for feed in self._feeds:
+        for feed in self.feeds:
             for lane in feed.lanes:
                 lane.forget()
         self._pull_soon()
@@ -309,7 +310,7 @@ class Consumer:
         if self._is_draining or not self._client.connection.is_connected:
             return
         now = self._loop.time()
-        for feed in self._feeds:
+        for feed in self.feeds:
             for lane, batch in feed.plan(now):
                 if self._refused and self._is_refused(lane, now):
                     continue
@@ -327,7 +328,7 @@ class Consumer:
         now = self._loop.time()
         self._timekeeper.tick(self.in_hand.values())
         self._cancellations.tick()
-        for feed in self._feeds:
+        for feed in self.feeds:
             for lane in feed.lanes:
                 if lane.expire(now):
                     self.watchdog.lost(lane)

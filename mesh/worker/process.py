@@ -11,9 +11,12 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 
+from prometheus_client import REGISTRY
+
 from mesh.app import Mesh
 from mesh.errors import SettingsError
-from mesh.settings.model import EventLoop
+from mesh.settings.model import EventLoop, MetricsSettings
+from mesh.telemetry.serving import MetricsServer
 from mesh.worker.exits import Exit
 from mesh.worker.signals import StopSignals
 from mesh.worker.worker import Worker, run_worker
@@ -31,6 +34,7 @@ def run_process(
     *,
     is_burst: bool = False,
     lifeline: int | None = None,
+    place: int = 0,
 ) -> Exit:
     """Run a worker in this process until a signal, the end of its supervisor or of its queues.
 
@@ -40,6 +44,8 @@ def run_process(
         signals: Entered already, so that none was missed while the app was loaded.
         is_burst: Stop when the queues are empty.
         lifeline: A descriptor whose end means that the supervisor is gone.
+        place: The process's number among those of its supervisor; its metrics are served so
+            many ports further on.
 
     Returns:
         ``OK`` if every running job could finish, else ``FAILED``.
@@ -51,8 +57,13 @@ def run_process(
     if lifeline is not None:
         grace_s = app.settings.worker.shutdown_grace_s
         _watch_lifeline(lifeline, grace_s + _ORPHAN_MARGIN_S)
+    pages = _pages(app.settings.metrics, worker, place)
     with asyncio.Runner(loop_factory=loop_factory(app.settings.worker.loop)) as runner:
-        in_time = runner.run(_serve(app, worker, signals, is_burst=is_burst))
+        try:
+            in_time = runner.run(_serve(app, worker, signals, is_burst=is_burst))
+        finally:
+            if pages is not None:
+                pages.stop()
         code = Exit.OK if in_time else Exit.FAILED
         _leave_within(_LEAVE_LIMIT_S, code)
     return code
@@ -72,6 +83,21 @@ def loop_factory(name: EventLoop) -> Callable[[], asyncio.AbstractEventLoop] | N
         fault = f"worker.loop: {name} is not installed; pip install {name}, or leave it out"
         raise SettingsError([fault]) from error
     return factory
+
+
+def _pages(settings: MetricsSettings, worker: Worker, place: int) -> MetricsServer | None:
+    """Serve metrics and probes if the settings say so."""
+    if settings.port is None:
+        return None
+    health = worker.health
+    pages = MetricsServer(
+        REGISTRY,
+        host=settings.host,
+        port=settings.port + place if settings.port else 0,
+        checks={"/livez": health.why_not_live, "/readyz": health.why_not_ready},
+    )
+    pages.start()
+    return pages
 
 
 async def _serve(app: Mesh, worker: Worker, signals: StopSignals, *, is_burst: bool) -> bool:

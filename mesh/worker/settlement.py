@@ -20,7 +20,8 @@ from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo
 from mesh.errors import BrokerError, PayloadTooLargeError
-from mesh.telemetry.metrics import TaskTally, WorkerMetrics
+from mesh.telemetry.exemplars import current_trace_id
+from mesh.telemetry.tallies import TaskTally, WorkerMetrics
 from mesh.transport import frames
 from mesh.transport.puller import ACK, NAK, nak_after
 from mesh.worker.attempt import Attempt
@@ -95,6 +96,8 @@ class Settlement:
     def settle(self, attempt: Attempt, outcome: Outcome) -> None:
         """Carry out an outcome; returns at once, ``on_settled`` follows."""
         attempt.is_settling = True  # Before has_record is looked at: see LeaseKeeper.
+        if self._metrics.has_traces and not attempt.trace_id:
+            attempt.trace_id = current_trace_id()
         if (
             type(outcome) is Succeeded
             and not attempt.has_record
@@ -311,5 +314,5 @@ class Settlement:
             tally.ran(result, *_times(attempt))
 
 
-def _times(attempt: Attempt) -> tuple[int, int, int]:
-    return attempt.enqueued_at_ms, attempt.started_ms, attempt.finished_ms
+def _times(attempt: Attempt) -> tuple[int, int, int, str]:
+    return attempt.enqueued_at_ms, attempt.started_ms, attempt.finished_ms, attempt.trace_id

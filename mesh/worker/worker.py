@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 from prometheus_client import CollectorRegistry
 
+from mesh import __version__
 from mesh.app import Mesh
 from mesh.client.client import Client
 from mesh.clock import SYSTEM_CLOCK, Clock
@@ -21,12 +22,14 @@ from mesh.errors import BrokerError, NotProvisionedError
 from mesh.identifiers import check_queue, new_worker_id
 from mesh.policy.lanes import WEIGHTS, Feed, Lane
 from mesh.tasks.options import Pool
-from mesh.telemetry.metrics import WorkerMetrics, default_metrics
+from mesh.telemetry.exemplars import has_tracing
+from mesh.telemetry.tallies import WorkerGauges, WorkerMetrics, default_metrics
 from mesh.worker.attempt import Attempt
 from mesh.worker.consumer import Consumer
 from mesh.worker.ending import Endings
 from mesh.worker.executor import Executor
 from mesh.worker.fence import Fence
+from mesh.worker.health import Health, Progress
 from mesh.worker.heartbeat import Heartbeat
 from mesh.worker.intake import Intake
 from mesh.worker.keys import KeyCheck
@@ -56,6 +59,7 @@ class Worker:
     Attributes:
         id: The worker's id, as records name it.
         queues: The queues it serves.
+        health: What its probes are told.
         is_ready: Whether it has begun to take jobs.
         was_cut_short: Whether attempts were stopped because they did not finish in time.
     """
@@ -80,6 +84,7 @@ class Worker:
         self._stack = contextlib.AsyncExitStack()
         self._client: Client
         self._consumer: Consumer
+        self.health = Health()
         self.is_ready = False
         self.was_cut_short = False
 
@@ -95,9 +100,15 @@ class Worker:
         await self._ensure_lanes(client)
         recorder = Recorder(self._settings, self.id, self._clock)
         consumer = self._consumer = self._assemble(client, recorder)
+        progress = Progress(consumer.feeds, self._settings.metrics.stuck_after_s, self._clock)
         heartbeat = Heartbeat(
-            self._settings, recorder, consumer.attempts, f"mesh-heartbeat-{self.id}"
+            self._settings,
+            recorder,
+            consumer.attempts,
+            f"mesh-heartbeat-{self.id}",
+            duties=[progress.watch],
         )
+        self._measure(client, consumer, progress, heartbeat)
         await anyio.to_thread.run_sync(heartbeat.start)
         self._stack.callback(heartbeat.stop)
         try:
@@ -105,7 +116,7 @@ class Worker:
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
-        self.is_ready = True
+        self.is_ready = self.health.is_serving = True
         log.info("worker ready", extra={"worker": self.id, "queues": self.queues})
         return self
 
@@ -116,6 +127,7 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         """Drain: no new jobs, running ones get the grace time, what is left is handed back."""
+        self.health.is_serving = False
         with anyio.CancelScope(shield=True):
             left = await self._consumer.drain(self._settings.worker.shutdown_grace_s)
             self.was_cut_short = self.was_cut_short or bool(left)
@@ -191,7 +203,6 @@ class Worker:
         consumer = Consumer(
             client, feeds=feeds, intake=intake, executor=executor, timekeeper=timekeeper
         )
-        self._metrics.running = lambda: consumer.running
         lanes = [lane for feed in feeds for lane in feed.lanes]
         consumer.watchdog = Watchdog(client, lanes, consumer, self._metrics)
         client.publisher.storage.on_found = lambda: self._metrics.noticed("disk-full")
@@ -214,6 +225,29 @@ class Worker:
             on_settled=consumer.settled,
         )
         return consumer
+
+    def _measure(
+        self, client: Client, consumer: Consumer, progress: Progress, heartbeat: Heartbeat
+    ) -> None:
+        """Have the metrics and the probes told of this worker."""
+        health = self.health
+        health.follow(
+            progress,
+            is_beating=lambda: heartbeat.is_alive,
+            is_connected=lambda: client.connection.is_connected,
+        )
+        slots = sum(feed.slots for feed in consumer.feeds)
+        self._metrics.has_traces = has_tracing()
+        self._metrics.gauges = lambda: WorkerGauges(
+            worker=self.id,
+            version=__version__,
+            slots=slots,
+            running=consumer.running,
+            is_ready=not health.why_not_ready(),
+            is_connected=health.is_connected,
+            stuck_s=health.stuck_s,
+        )
+        client.connection.on_reconnect(self._metrics.reconnected)
 
     def _feeds(self, children: int) -> list[Feed[Attempt]]:
         """Give queues whose tasks all run in the process pool as many slots as it has children.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mesh.cli.options import connects, duration, prints, queue
 from mesh.cli.output import Output
 from mesh.cli.target import Target
+
+if TYPE_CHECKING:
+    from mesh.cli.processes import WorkerOptions
 
 
 @click.command
@@ -33,7 +38,15 @@ from mesh.cli.target import Target
     help="How long running jobs may finish when told to stop, such as 30s.",
 )
 @click.option("--loop", type=click.Choice(("asyncio", "uvloop")), help="The event loop.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="Serve metrics and probes; 0: any free port.",
+)
+@click.option("--metrics-host", metavar="ADDRESS", help="Where to serve them.")
 @click.option("--lifeline", type=int, hidden=True)
+@click.option("--place", type=int, default=0, hidden=True)
 @connects
 @prints
 def worker(
@@ -48,7 +61,10 @@ def worker(
     reloads: bool,
     drain_timeout: float | None,
     loop: str | None,
+    metrics_port: int | None,
+    metrics_host: str | None,
     lifeline: int | None,
+    place: int,
 ) -> int:
     """Run the jobs of APP.
 
@@ -67,17 +83,13 @@ def worker(
         concurrency=concurrency,
         drain_timeout_s=drain_timeout,
         loop=loop,
+        metrics_host=metrics_host,
+        metrics_port=metrics_port,
         is_burst=is_burst,
         is_json=output.is_json,
     )
-    if reloads:  # The app is loaded by the workers alone: it may be broken now and whole soon.
-        set_up_logging(target.log_level or "info", is_json=output.is_json)
-        grace_s = 30.0 if drain_timeout is None else drain_timeout
-        kept = supervisor(
-            reference, target, options, count=processes or 1, grace_s=grace_s, reloads=True
-        )
-        with StopSignals() as signals:
-            return asyncio.run(kept.run(signals))
+    if reloads:
+        return _reload(reference, target, options, processes or 1)
     app = target.app(reference, **options.settings(), worker__processes=processes)
     set_up_logging(app.settings.log_level, is_json=output.is_json)
     wanted = app.settings.worker
@@ -94,4 +106,28 @@ def worker(
     from mesh.worker.process import run_process
 
     with StopSignals(exit_at=3) as signals:
-        return run_process(app, reference, signals, is_burst=is_burst, lifeline=lifeline)
+        return run_process(
+            app, reference, signals, is_burst=is_burst, lifeline=lifeline, place=place
+        )
+
+
+def _reload(reference: str, target: Target, options: WorkerOptions, processes: int) -> int:
+    """Keep workers running; they alone load the app: it may be broken now and whole soon."""
+    import asyncio
+
+    from mesh.cli.logs import set_up_logging
+    from mesh.cli.processes import supervisor
+    from mesh.worker.signals import StopSignals
+
+    set_up_logging(target.log_level or "info", is_json=options.is_json)
+    drain_s = options.drain_timeout_s
+    kept = supervisor(
+        reference,
+        target,
+        options,
+        count=processes,
+        grace_s=30.0 if drain_s is None else drain_s,
+        reloads=True,
+    )
+    with StopSignals() as signals:
+        return asyncio.run(kept.run(signals))
