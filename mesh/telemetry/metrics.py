@@ -17,7 +17,7 @@ BUCKETS_S = (
 """The bounds of every histogram, in seconds."""
 
 _BY_TASK = ("queue", "task")
-_BY_LANE = ("queue", "priority")
+_BY_QUEUE = ("queue",)
 
 # --- What each worker process says of itself -------------------------------------------------
 
@@ -55,25 +55,29 @@ NATS_RECONNECTS = Counter("mesh_nats_reconnects", "Times the server was lost and
 
 # --- What the exporter, one for each namespace, says of queues and streams --------------------
 
-QUEUE_DEPTH = Gauge("mesh_queue_depth", "Jobs that no worker was given yet.", _BY_LANE)
+QUEUE_DEPTH = Gauge(
+    "mesh_queue_depth", "Jobs that no worker was given yet.", ("queue", "priority")
+)
 QUEUE_IN_FLIGHT = Gauge(
-    "mesh_queue_in_flight", "Jobs that workers were given and have not settled.", _BY_LANE
+    "mesh_queue_in_flight", "Jobs that workers were given and have not settled.", _BY_QUEUE
 )
 QUEUE_REDELIVERED = Gauge(
-    "mesh_queue_redelivered", "Jobs in flight that were given out more than once.", _BY_LANE
+    "mesh_queue_redelivered", "Jobs in flight that were given out more than once.", _BY_QUEUE
 )
 QUEUE_LIMIT = Gauge(
-    "mesh_queue_in_flight_limit", "Jobs that may be in flight at once.", _BY_LANE
+    "mesh_queue_in_flight_limit",
+    "Jobs of one priority that may be in flight at once.",
+    _BY_QUEUE,
 )
 QUEUE_DELIVERED = Counter(
-    "mesh_queue_delivered", "Deliveries to workers, redeliveries included.", _BY_LANE
+    "mesh_queue_delivered", "Deliveries to workers, redeliveries included.", _BY_QUEUE
 )
 QUEUE_OLDEST_AGE = Gauge(
     "mesh_queue_oldest_age_seconds",
     "For how long the oldest job that no worker was given has waited; 0: there is none.",
-    ("queue",),
+    _BY_QUEUE,
 )
-QUEUE_PAUSED = Gauge("mesh_queue_paused", "1 while the queue is paused, else 0.", ("queue",))
+QUEUE_PAUSED = Gauge("mesh_queue_paused", "1 while the queue is paused, else 0.", _BY_QUEUE)
 JOBS_ENQUEUED = Counter(
     "mesh_jobs_enqueued", "Jobs that the job stream has taken in, delayed ones once due."
 )
@@ -82,7 +86,7 @@ SCHEDULE_LAG = Gauge(
     "mesh_schedule_lag_seconds",
     "For how long the oldest job that is due has waited to enter its queue; 0: there is none.",
 )
-DEAD_LETTERS = Gauge("mesh_dead_letters", "Dead letters that are kept.", ("queue",))
+DEAD_LETTERS = Gauge("mesh_dead_letters", "Dead letters that are kept.", _BY_QUEUE)
 DEAD_LETTERS_ADDED = Counter("mesh_dead_letters_added", "Dead letters that were ever stored.")
 STREAM_BYTES = Gauge("mesh_stream_bytes", "Bytes that a stream holds.", ("stream",))
 STREAM_MESSAGES = Gauge("mesh_stream_messages", "Messages that a stream holds.", ("stream",))

@@ -74,3 +74,19 @@ def test_the_processes_of_a_supervisor_take_ports_in_a_row() -> None:
     words = " ".join(command)
     assert "--place 3" in words
     assert "--metrics-port 9464" in words
+
+
+def test_the_exporter_serves_what_the_queues_hold(cli: CommandLine, app: str) -> None:
+    """Until it is told to stop it answers with the depth of each queue."""
+    cli("setup", app)
+    cli("enqueue", "add", "--json", "[1, 2]")
+    with cli.start("exporter", "--port", "0", "--every", "100ms") as exporter:
+        exporter.says("serving metrics")
+        (address,) = re.findall(r"address=(http://\S+)", exporter.log)
+
+        def depth() -> float | None:
+            return sample(fetch(f"{address}/metrics")[1], "mesh_queue_depth", priority="normal")
+
+        until_sync(lambda: depth() == 1, "the depth is told", LIMIT_S)
+        assert fetch(f"{address}/readyz")[0] == 200
+        assert exporter.stop() == 0

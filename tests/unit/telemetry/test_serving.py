@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
@@ -17,7 +17,7 @@ from mesh.telemetry.tallies import WorkerMetrics
 
 
 @contextmanager
-def serving(host: str = "127.0.0.1", **checks: Check) -> Iterator[str]:
+def serving(host: str = "127.0.0.1", **checks: Check) -> Generator[str]:
     """Serve one worker's metrics and some checks; the address."""
     registry = CollectorRegistry()
     WorkerMetrics(registry).of("mail", "send").end("succeeded")

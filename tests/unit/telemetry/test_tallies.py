@@ -13,7 +13,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from prometheus_client import CollectorRegistry
-from prometheus_client.openmetrics.exposition import generate_latest as open_metrics
+from prometheus_client.exposition import choose_encoder
+from support.scraping import OPEN_METRICS
 
 from mesh.telemetry.exemplars import current_trace_id, has_tracing
 from mesh.telemetry.instruments import Counter, Instrument
@@ -51,7 +52,8 @@ def test_a_duration_names_the_trace_it_belongs_to() -> None:
     """In the OpenMetrics form its bucket bears the trace's id, and no other does."""
     _, registry = counted()
 
-    page = open_metrics(registry).decode()
+    encode, _ = choose_encoder(OPEN_METRICS)
+    page = encode(registry).decode()
 
     bearing = [line for line in page.splitlines() if TRACE in line]
     assert len(bearing) == 2
