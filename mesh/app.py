@@ -19,6 +19,7 @@ from mesh.client.loops import ClientsOfLoops
 from mesh.client.queues import Queue, QueueStatus, queue_statuses
 from mesh.client.reconciler import FsckOptions, fsck
 from mesh.client.task import Stranger, Task, TaskDecorator
+from mesh.client.workers import BlockingWorkers, Workers
 from mesh.errors import MeshError
 from mesh.identifiers import check_job_id
 from mesh.settings.loading import load
@@ -240,6 +241,11 @@ class Mesh:
         """The jobs that failed for good: list, replay, purge them."""
         return DeadLetters(self.client)
 
+    @property
+    def workers(self) -> Workers:
+        """The live workers: see them, tell them to drain, to stop, to run more at once."""
+        return Workers(self.client)
+
     async def setup(self, queues: Sequence[str] = ()) -> list[Step]:
         """Create or update the streams, buckets and consumers this app needs; idempotent.
 
@@ -341,6 +347,11 @@ class BlockingMesh:
     def dead_letters(self) -> BlockingDeadLetters:
         """The jobs that failed for good; see ``Mesh.dead_letters``."""
         return BlockingDeadLetters(self._app.dead_letters, self._app.portal)
+
+    @property
+    def workers(self) -> BlockingWorkers:
+        """The live workers; see ``Mesh.workers``."""
+        return BlockingWorkers(self._app.workers, self._app.portal)
 
     def setup(self, queues: Sequence[str] = ()) -> list[Step]:
         """Create or update what the app needs; see ``Mesh.setup``."""

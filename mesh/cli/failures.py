@@ -22,6 +22,7 @@ from mesh.errors import (
     OptionError,
     ResultTimeoutError,
     SettingsError,
+    WorkerNotFoundError,
 )
 from mesh.worker.exits import Exit
 
@@ -32,6 +33,7 @@ class AppBrokenError(MeshError):
 
 _CODES: tuple[tuple[type[MeshError], Exit], ...] = (
     (JobNotFoundError, Exit.NOT_FOUND),
+    (WorkerNotFoundError, Exit.NOT_FOUND),
     (ConnectError, Exit.NO_CONNECTION),
     (ResultTimeoutError, Exit.TIMED_OUT),
     (EnqueueUnknownError, Exit.TIMED_OUT),

@@ -26,6 +26,7 @@ from mesh.cli.commands import (
     setup,
     version,
     worker,
+    workers,
 )
 from mesh.worker.exits import Exit
 
@@ -62,6 +63,7 @@ COMMANDS: tuple[click.Command, ...] = (
     jobs.cancel,
     dlq.dlq,
     queue.queue,
+    workers.workers,
     fsck.fsck,
     contract.contract,
     bench.bench,

@@ -14,6 +14,7 @@ RESULTS: Final = "KV_<ns>-results"
 PROGRESS: Final = "KV_<ns>-progress"
 CONTROL: Final = "KV_<ns>-control"
 LOCKS: Final = "KV_<ns>-locks"
+WORKERS: Final = "KV_<ns>-workers"
 OBJECTS: Final = "OBJ_<bucket>"
 UNTIL_DONE: Final = "work queue: each job stays until it has ended"
 

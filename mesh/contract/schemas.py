@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from mesh.contract import records
+from mesh.contract import records, workers
 from mesh.contract.envelope import Envelope
 from mesh.contract.events import Event
 
@@ -23,6 +23,9 @@ STRUCTS: dict[str, type[Struct]] = {
     "dead_letter": records.DeadLetter,
     "lane_trust": records.LaneTrust,
     "unique_key": records.UniqueKey,
+    "worker": workers.WorkerRecord,
+    "worker_command": workers.WorkerCommand,
+    "worker_answer": workers.WorkerAnswer,
 }
 """The structs that stand alone on the wire, by the name of their schema."""
 

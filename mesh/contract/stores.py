@@ -13,6 +13,7 @@ from mesh.contract.rows import (
     PROGRESS,
     RESULTS,
     UNTIL_DONE,
+    WORKERS,
     Row,
 )
 
@@ -116,6 +117,16 @@ STORES: tuple[Row, ...] = (
         "limits: as its subjects",
         "locks-bucket",
         "Names.locks_bucket",
+    ),
+    Row(
+        "bucket",
+        "<ns>-workers",
+        "workers",
+        "people and tools",
+        WORKERS,
+        "limits: 5 minutes",
+        "workers-bucket",
+        "Names.workers_bucket",
     ),
     Row(
         "bucket",

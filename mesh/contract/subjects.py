@@ -60,6 +60,7 @@ class Names:
         "progress_prefix",
         "results_bucket",
         "results_prefix",
+        "workers_bucket",
     )
 
     def __init__(self, namespace: str) -> None:
@@ -75,6 +76,7 @@ class Names:
         self.outputs_bucket = f"{namespace}-outputs"
         self.control_bucket = f"{namespace}-control"
         self.locks_bucket = f"{namespace}-locks"
+        self.workers_bucket = f"{namespace}-workers"
         self.results_prefix = f"$KV.{self.results_bucket}."
         self.progress_prefix = f"$KV.{self.progress_bucket}."
         self.cancel_signals = f"{namespace}.control.cancel.*"
@@ -137,6 +139,14 @@ class Names:
     def cancel_signal(self, job_id: str) -> str:
         """Where live workers are told that a job was cancelled (core NATS)."""
         return f"{self.namespace}.control.cancel.{job_id}"
+
+    def worker(self, worker_id: str) -> str:
+        """The key of what a worker says of itself, as a subject."""
+        return f"$KV.{self.workers_bucket}.{worker_id}"
+
+    def worker_commands(self, worker_id: str) -> str:
+        """Where a live worker is told what to do, and answers (core NATS)."""
+        return f"{self.namespace}.control.worker.{worker_id}"
 
     def read_job(self, subject: str) -> JobAddress:
         """Read a job's subject.

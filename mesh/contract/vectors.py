@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mesh.contract import cases_of_keys
+from mesh.contract import cases_of_keys, cases_of_workers
 from mesh.contract.case import ERRORS, Case
 from mesh.contract.cases_of_bodies import ENVELOPE, RECORDS
 from mesh.contract.cases_of_names import HEADERS, NAMES, SUBJECTS
@@ -32,7 +32,7 @@ FILES: dict[str, Vectors] = {
     "records": Vectors(
         """Stored records and events, all in JSON. `record` names a schema. `expect` is the
         record as mesh itself writes it.""",
-        RECORDS + cases_of_keys.RECORDS,
+        RECORDS + cases_of_keys.RECORDS + cases_of_workers.RECORDS,
     ),
     "subjects": Vectors(
         """Names of subjects, streams, buckets and consumers. `build` names a builder of

@@ -20,7 +20,7 @@ from mesh.errors import MeshError
 from mesh.exporter.looking import Look
 from mesh.exporter.snapshot import Snapshot, samples
 from mesh.telemetry import metrics
-from mesh.telemetry.serving import MetricsServer
+from mesh.telemetry.serving import Check, MetricsServer
 
 log = logging.getLogger("mesh.exporter")
 
@@ -70,7 +70,7 @@ class Exporter(Collector):
         registry.register(self)
         self.pages: MetricsServer | None = None
         if port is not None:
-            checks = {"/livez": str, "/readyz": lambda: self._why_not}
+            checks: dict[str, Check] = {"/livez": str, "/readyz": lambda: self._why_not}
             self.pages = MetricsServer(registry, host=host, port=port, checks=checks)
 
     async def run(self) -> None:

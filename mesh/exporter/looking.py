@@ -7,6 +7,7 @@ from typing import Any
 from mesh.client.client import Client
 from mesh.client.lanes import read_time
 from mesh.client.queues import queue_statuses
+from mesh.client.workers import all_workers
 from mesh.exporter.snapshot import Snapshot, StreamSize
 from mesh.transport.faults import MESSAGE_NOT_FOUND, ApiError
 from mesh.transport.reading import StreamReader
@@ -44,7 +45,7 @@ class Look:
             lag_s=lag_s,
             dead=await self._dead_letters(client, dead),
             buried=dead["last_seq"],
-            workers={},
+            workers=await _workers(client),
         )
 
     async def _dead_letters(self, client: Client, state: dict[str, Any]) -> dict[str, int]:
@@ -66,6 +67,14 @@ def _size(name: str, info: dict[str, Any]) -> StreamSize:
     state = info["state"]
     most = max(0, info["config"].get("max_bytes", 0))
     return StreamSize(name, state["messages"], state["bytes"], most, state["last_seq"])
+
+
+async def _workers(client: Client) -> dict[str, int]:
+    """Count the workers by their health; a number that is nought is told, too."""
+    counts = {"healthy": 0, "unhealthy": 0}
+    for worker in await all_workers(client):
+        counts["healthy" if worker.is_healthy else "unhealthy"] += 1
+    return counts
 
 
 async def _lag_s(client: Client, now: str) -> float:

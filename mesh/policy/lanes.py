@@ -176,6 +176,11 @@ class Feed(Generic[T]):
         """Slots that are neither taken nor spoken for by a waiting job."""
         return self.slots - self.running - self.waiting
 
+    def resize(self, slots: int) -> None:
+        """Have more or fewer slots from now on; what runs already goes on."""
+        self.slots = slots
+        self._half = max(1, slots // 2)
+
     def arrived(self, lane: Lane[T], job: T, now: float) -> bool:
         """Take in a job; say whether it may start now (its slot is taken then)."""
         lane.came(now)
@@ -189,7 +194,7 @@ class Feed(Generic[T]):
 
     def finished(self) -> T | None:
         """Give back a slot, or hand it to the job whose turn it is."""
-        if self.waiting:
+        if self.waiting and self.running <= self.slots:
             lane = self._next_lane()
             self.waiting -= 1
             return lane.line.popleft()[0]

@@ -110,6 +110,10 @@ async def _serve(app: Mesh, worker: Worker, signals: StopSignals, *, is_burst: b
         if count >= 2 and worker.is_ready:
             worker.hurry()
 
+    def on_command(is_hurried: bool) -> None:
+        on_signal(2 if is_hurried else 1)
+
+    worker.on_stop = on_command
     signals.tell(on_signal)
     try:
         return await run_worker(worker, stop, is_burst=is_burst)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +18,7 @@ from mesh.app import Mesh
 from mesh.client.client import Client
 from mesh.clock import SYSTEM_CLOCK, Clock
 from mesh.contract.lifecycle import PRIORITIES
+from mesh.contract.workers import WorkerCommand
 from mesh.errors import BrokerError, NotProvisionedError
 from mesh.identifiers import check_queue, new_worker_id
 from mesh.policy.lanes import WEIGHTS, Feed, Lane
@@ -36,6 +37,7 @@ from mesh.worker.keys import KeyCheck
 from mesh.worker.limits import TimeKeeper
 from mesh.worker.news import News
 from mesh.worker.pools import ProcessPool, ThreadPool
+from mesh.worker.presence import Presence
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
 from mesh.worker.watchdog import Watchdog
@@ -60,6 +62,7 @@ class Worker:
         id: The worker's id, as records name it.
         queues: The queues it serves.
         health: What its probes are told.
+        on_stop: Ends it, and hands its jobs back at once if told so; set by whoever runs it.
         is_ready: Whether it has begun to take jobs.
         was_cut_short: Whether attempts were stopped because they did not finish in time.
     """
@@ -84,7 +87,10 @@ class Worker:
         self._stack = contextlib.AsyncExitStack()
         self._client: Client
         self._consumer: Consumer
+        self._threads: ThreadPool
+        self._computing: list[str] = []
         self.health = Health()
+        self.on_stop: Callable[[bool], None] | None = None
         self.is_ready = False
         self.was_cut_short = False
 
@@ -106,7 +112,7 @@ class Worker:
             recorder,
             consumer.attempts,
             f"mesh-heartbeat-{self.id}",
-            duties=[progress.watch],
+            duties=[progress.watch, self._presence(consumer).keep],
         )
         self._measure(client, consumer, progress, heartbeat)
         await anyio.to_thread.run_sync(heartbeat.start)
@@ -141,6 +147,38 @@ class Worker:
         for attempt in self._consumer.attempts():
             self.was_cut_short = self.was_cut_short or not attempt.finished_ms
             attempt.stop("shutdown")
+
+    def _presence(self, consumer: Consumer) -> Presence:
+        """Have the worker seen, and told what to do."""
+        loop = asyncio.get_running_loop()
+
+        def obey(command: WorkerCommand) -> str:
+            if command.command == "set":
+                if command.concurrency is None:
+                    return "it is not said to what"
+                loop.call_soon_threadsafe(self._resize, command.concurrency)
+                return ""
+            if self.on_stop is None:
+                return "the program that it is a part of must stop it"
+            loop.call_soon_threadsafe(self.on_stop, command.command == "stop")
+            return ""
+
+        return Presence(
+            self.id,
+            self.queues,
+            slots=lambda: sum(feed.slots for feed in consumer.feeds),
+            attempts=consumer.attempts,
+            is_draining=lambda: self.is_ready and not self.health.is_serving,
+            obey=obey,
+            clock=self._clock,
+        )
+
+    def _resize(self, concurrency: int) -> None:
+        """Run so many jobs at once from now on; those of the process pool stay as they are."""
+        self._threads.resize(concurrency)
+        for feed in self._consumer.feeds:
+            if any(lane.queue not in self._computing for lane in feed.lanes):
+                feed.resize(concurrency)
 
     @property
     def running(self) -> int:
@@ -191,9 +229,10 @@ class Worker:
         processes = ProcessPool(self._app_reference, worker.process_pool)
         self._stack.callback(processes.close)
         timekeeper = TimeKeeper(self._clock, intake.timeout_of)
+        self._threads = ThreadPool(worker.concurrency)
         executor = Executor(
             self._clock,
-            ThreadPool(worker.concurrency),
+            self._threads,
             processes,
             timekeeper,
             lease_s=worker.ack_wait_s,
@@ -236,12 +275,11 @@ class Worker:
             is_beating=lambda: heartbeat.is_alive,
             is_connected=lambda: client.connection.is_connected,
         )
-        slots = sum(feed.slots for feed in consumer.feeds)
         self._metrics.has_traces = has_tracing()
         self._metrics.gauges = lambda: WorkerGauges(
             worker=self.id,
             version=__version__,
-            slots=slots,
+            slots=sum(feed.slots for feed in consumer.feeds),
             running=consumer.running,
             is_ready=not health.why_not_ready(),
             is_connected=health.is_connected,
@@ -259,6 +297,7 @@ class Worker:
         for task in self._app.tasks:
             pools.setdefault(task.options.queue or default, set()).add(task.options.pool)
         computing = [queue for queue in self.queues if pools.get(queue) == {Pool.PROCESS}]
+        self._computing = computing
         others = [queue for queue in self.queues if queue not in computing]
         slots = ((others, self._settings.worker.concurrency), (computing, children))
         is_strict = self._settings.worker.strict_priority

@@ -18,6 +18,7 @@ from mesh.contract.envelope import Envelope, PayloadRef, Retry
 from mesh.contract.events import Event, EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import DeadLetter, ErrorInfo, LaneTrust, ProgressRecord, ResultRecord
+from mesh.contract.workers import RunningJob, WorkerAnswer, WorkerCommand, WorkerRecord
 from mesh.errors import MalformedJobError
 
 FOLDER = Path(__file__).parents[2] / "subjects"
@@ -54,6 +55,9 @@ REAL: list[tuple[str, msgspec.Struct]] = [
     ("event", Event(EventKind.RETRYING, "order-9", 7, "t", "q", "high", 1, "w", "m")),
     ("dead_letter", DeadLetter("a", "q", "high", "t", ERROR, 1, "w", 1, 2, REF)),
     ("lane_trust", LaneTrust("2030-01-01T00:00:00Z NABC", 90)),
+    ("worker", WorkerRecord("w-1", jobs=(RunningJob("order-9", "t", "q", 1),))),
+    ("worker_command", WorkerCommand("set", 5)),
+    ("worker_answer", WorkerAnswer(is_done=False, message="no")),
 ]
 WRONG: dict[str, list[dict[str, Any]]] = {
     "envelope": [
@@ -89,6 +93,9 @@ WRONG: dict[str, list[dict[str, Any]]] = {
     ],
     "event": [{}, {"kind": "odd", "job_id": "a", "at_ms": 1}, {"kind": "dead", "job_id": "a"}],
     "dead_letter": [{}, {"job_id": "a", "queue": "q", "priority": "high", "task": "t"}],
+    "worker": [{}, {"worker": 1}, {"worker": "w", "pid": -1}],
+    "worker_command": [{}, {"command": "dance"}, {"command": "set", "concurrency": 0}],
+    "worker_answer": [{}, {"is_done": 1}],
     "lane_trust": [{}, {"epoch": 1}, {"epoch": "e", "until_sequence": -1}],
 }
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from mesh.client.messages import MessageMaker, delayed_block
 from mesh.clock import SYSTEM_CLOCK
-from mesh.contract import envelope, headers, records, subjects
+from mesh.contract import envelope, headers, records, subjects, workers
 from mesh.contract.case import ERRORS
 from mesh.contract.envelope import Envelope
 from mesh.contract.events import Event
@@ -46,6 +46,9 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "lane_trust": records.LaneTrust,
     "event": Event,
     "unique_key": records.UniqueKey,
+    "worker": workers.WorkerRecord,
+    "worker_command": workers.WorkerCommand,
+    "worker_answer": workers.WorkerAnswer,
 }
 
 

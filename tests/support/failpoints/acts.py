@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+from prometheus_client import CollectorRegistry
 
 import mesh.client.lanes
 from mesh import Mesh
 from mesh.client.letters import Changes, DeadLetterNotFoundError
 from mesh.client.task import Task
 from mesh.contract import headers
-from mesh.errors import BrokerError, JobEndedError, JobNotFoundError
+from mesh.errors import BrokerError, JobEndedError, JobNotFoundError, WorkerNotFoundError
+from mesh.exporter.exporter import Exporter
 from mesh.transport import frames
 
 Act = Callable[[Mesh, str], Awaitable[None]]
@@ -176,6 +178,25 @@ async def set_up(app: Mesh, prefix: str) -> None:
         await client.provisioner.tear_down()
 
 
+async def command(app: Mesh, prefix: str) -> None:
+    """Look at the workers and tell one to run more at once; look at all that is there."""
+    async with asyncio.timeout(LIMIT_S):
+        while not (live := [one.worker for one in await app.workers.list()]):
+            await anyio.sleep(0.05)
+    await app.workers.get(live[-1])
+    with contextlib.suppress(WorkerNotFoundError):  # It may just have been replaced.
+        await app.workers.set(live[-1], concurrency=50)
+    await app.send("plain", job_id=f"{prefix}-o", delay="1s")
+    client = await app.client()
+    await client.publisher.publish(client.names.dead(prefix, "x"), b"", b"{}")
+    exporter = Exporter(app.client, registry=CollectorRegistry())
+    await exporter.look()
+    await client.connection.api(
+        f"STREAM.PURGE.{client.names.dead_stream}", {"filter": client.names.dead(prefix, "x")}
+    )
+    await app.job(f"{prefix}-o").result(timeout=LIMIT_S)
+
+
 ACTS: dict[str, Act] = {
     act.__name__: act
     for act in (
@@ -190,5 +211,6 @@ ACTS: dict[str, Act] = {
         operate,
         control,
         set_up,
+        command,
     )
 }
