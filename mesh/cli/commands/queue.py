@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mesh.client.queues import QueueStatus
 
 _PRIORITIES = ("critical", "high", "normal", "low")
-_HEAD = ("queue", "pending", "running", "oldest", "limit", "paused")
+_HEAD = ("queue", "pending", "running", "oldest", "given out", "limit", "paused")
 
 named = click.argument("name", metavar="QUEUE", type=options.queue)
 
@@ -41,6 +41,24 @@ def list_(*, output: Output, target: Target) -> None:
 
     found = target.run(ask)
     output.show({"queues": found}, table(_HEAD, [_row(status) for status in found]))
+
+
+@queue.command
+@click.option("--every", type=duration, default="2s", metavar="DURATION", help="How often.")
+@click.option("--times", type=click.IntRange(min=0), default=0, help="How often in all; 0: on.")
+@connects
+@prints
+def top(*, output: Output, target: Target, every: float, times: int) -> None:
+    """Show every queue again and again, the fullest first.
+
+    With the jobs given out each second, and how fast the queue grows; until Ctrl-C.
+    """
+    from mesh.cli.queue_top import show_rates
+
+    async def follow(mesh: Mesh) -> None:
+        await show_rates(mesh, output, every, times)
+
+    target.run(follow)
 
 
 @queue.command
@@ -247,8 +265,16 @@ def _show(output: Output, status: QueueStatus) -> None:
 
 def _row(status: QueueStatus) -> tuple[object, ...]:
     pending = f"{sum(status.pending.values()):,}"
-    running = f"{status.running:,}"
-    return status.queue, pending, running, _age(status), _limit(status), _paused(status)
+    running, given_out = f"{status.running:,}", f"{status.deliveries:,}"
+    return (
+        status.queue,
+        pending,
+        running,
+        _age(status),
+        given_out,
+        _limit(status),
+        _paused(status),
+    )
 
 
 def _age(status: QueueStatus) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 from prometheus_client import CollectorRegistry
+from support.waiting import until
 
 import mesh.client.lanes
 from mesh import Mesh
@@ -180,12 +181,20 @@ async def set_up(app: Mesh, prefix: str) -> None:
 
 async def command(app: Mesh, prefix: str) -> None:
     """Look at the workers and tell one to run more at once; look at all that is there."""
-    async with asyncio.timeout(LIMIT_S):
-        while not (live := [one.worker for one in await app.workers.list()]):
-            await anyio.sleep(0.05)
-    await app.workers.get(live[-1])
+
+    async def is_seen() -> bool:
+        return bool(await app.workers.list())
+
+    await until(is_seen, "a worker is seen", LIMIT_S)
+    live = (await app.workers.list())[-1].worker
+    nobody = f"{prefix}-nobody"
     with contextlib.suppress(WorkerNotFoundError):  # It may just have been replaced.
-        await app.workers.set(live[-1], concurrency=50)
+        await app.workers.get(live)
+    with contextlib.suppress(WorkerNotFoundError):
+        await app.workers.set(live, concurrency=50)
+    for tell in (app.workers.drain, app.workers.stop):
+        with contextlib.suppress(WorkerNotFoundError):
+            await tell(nobody)
     await app.send("plain", job_id=f"{prefix}-o", delay="1s")
     client = await app.client()
     await client.publisher.publish(client.names.dead(prefix, "x"), b"", b"{}")
