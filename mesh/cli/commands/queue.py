@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mesh.client.queues import QueueStatus
 
 _PRIORITIES = ("critical", "high", "normal", "low")
-_HEAD = ("queue", "pending", "running", "oldest", "given out", "limit", "paused")
+_HEAD = ("queue", "pending", "running", "oldest", "limit", "paused")
 
 named = click.argument("name", metavar="QUEUE", type=options.queue)
 
@@ -265,16 +265,8 @@ def _show(output: Output, status: QueueStatus) -> None:
 
 def _row(status: QueueStatus) -> tuple[object, ...]:
     pending = f"{sum(status.pending.values()):,}"
-    running, given_out = f"{status.running:,}", f"{status.deliveries:,}"
-    return (
-        status.queue,
-        pending,
-        running,
-        _age(status),
-        given_out,
-        _limit(status),
-        _paused(status),
-    )
+    running = f"{status.running:,}"
+    return status.queue, pending, running, _age(status), _limit(status), _paused(status)
 
 
 def _age(status: QueueStatus) -> str:

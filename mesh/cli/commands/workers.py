@@ -30,7 +30,7 @@ def workers() -> None:
 @connects
 @prints
 def list_(*, output: Output, target: Target) -> None:
-    """List every worker that was heard of in the last five minutes."""
+    """List the workers of the last five minutes."""
 
     async def ask(mesh: Mesh) -> list[WorkerStatus]:
         return await mesh.workers.list()
@@ -60,9 +60,9 @@ def show(*, output: Output, target: Target, worker: str) -> None:
 @connects
 @prints
 def drain(*, output: Output, target: Target, worker: str) -> None:
-    """Have WORKER take no more jobs, let the running ones finish, and end.
+    """Have WORKER finish its jobs and end.
 
-    Whoever keeps it running, such as a supervisor, may start another in its place.
+    It takes no more of them. Whoever keeps it running, such as a supervisor, may start another in its place.
     """
 
     async def tell(mesh: Mesh) -> None:
@@ -77,7 +77,10 @@ def drain(*, output: Output, target: Target, worker: str) -> None:
 @connects
 @prints
 def stop(*, output: Output, target: Target, worker: str) -> None:
-    """Have WORKER hand its jobs back and end; they use up no attempt."""
+    """Have WORKER hand its jobs back and end.
+
+    They use up no attempt.
+    """
 
     async def tell(mesh: Mesh) -> None:
         await mesh.workers.stop(worker)
