@@ -62,7 +62,8 @@ def show(*, output: Output, target: Target, worker: str) -> None:
 def drain(*, output: Output, target: Target, worker: str) -> None:
     """Have WORKER finish its jobs and end.
 
-    It takes no more of them. Whoever keeps it running, such as a supervisor, may start another in its place.
+    It takes no more of them. Whoever keeps it running, such as a supervisor, may start another
+    in its place.
     """
 
     async def tell(mesh: Mesh) -> None:

@@ -95,15 +95,15 @@ async def test_a_worker_ends_when_it_is_told_to(mesh: RunningApp, *, is_hurried:
             worker.hurry()
 
     worker.on_stop = on_stop
+    ended: list[bool] = []
     async with anyio.create_task_group() as group:
 
         async def run() -> None:
             ended.append(await run_worker(worker, stop))
 
-        ended: list[bool] = []
         group.start_soon(run)
         await until(lambda: worker.is_ready, "it is ready", 20)
-        job = await hold.enqueue()
+        await hold.options(job_id="held").enqueue()
         await until(lambda: worker.running == 1, "it runs", 20)
         tell = mesh.app.workers.stop if is_hurried else mesh.app.workers.drain
         await until(lambda: seen(mesh, worker.id), "it is seen", 20)
@@ -113,7 +113,9 @@ async def test_a_worker_ends_when_it_is_told_to(mesh: RunningApp, *, is_hurried:
             go_on.set()
     assert told == [is_hurried]
     assert ended == [not is_hurried]
-    assert (await job.status()).state == ("pending" if is_hurried else "succeeded")
+    assert (await mesh.app.job("held").status()).state == (
+        "pending" if is_hurried else "succeeded"
+    )
 
 
 async def test_a_worker_that_cannot_do_it_says_so(mesh: RunningApp) -> None:
