@@ -39,6 +39,7 @@ class LaneState(NamedTuple):
         settled: The sequence in the job stream up to which every job given out is settled.
         now_ms: When the server said so.
         config: The consumer's configuration.
+        waiting: How many requests for jobs wait to be answered.
     """
 
     queue: str
@@ -54,6 +55,7 @@ class LaneState(NamedTuple):
     settled: int
     now_ms: int
     config: dict[str, Any]
+    waiting: int = 0
 
 
 class LaneControl:
@@ -174,6 +176,7 @@ def read_state(info: dict[str, Any]) -> LaneState:
         settled=info["ack_floor"]["stream_seq"],
         now_ms=read_time(info["ts"]),
         config=config,
+        waiting=info.get("num_waiting", 0),
     )
 
 

@@ -36,6 +36,15 @@ Storage = Literal["file", "memory"]
 Backoff = Literal["exponential", "fixed", "linear"]
 EventLoop = Literal["asyncio", "uvloop"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+LogFormat = Literal["console", "json"]
+LoggerLevel = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_.-]+=(debug|info|warning|error|critical)\Z",
+        description="a logger and its level, like mesh.worker=debug",
+    ),
+]
+Propagation = Literal["link", "parent"]
 
 
 class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -211,6 +220,19 @@ class MetricsSettings(_Section, frozen=True):
     stuck_after_s: Duration = 60.0
 
 
+class TracingSettings(_Section, frozen=True):
+    """How jobs appear in traces, if the process has an OpenTelemetry SDK.
+
+    Attributes:
+        enabled: Whether spans are made and the trace context travels with jobs.
+        propagation: Whether an attempt starts a trace of its own that links to its producer's
+            (``link``), or is part of the producer's trace (``parent``).
+    """
+
+    enabled: bool = True
+    propagation: Propagation = "link"
+
+
 class Settings(_Section, frozen=True):
     """All settings of one mesh app, frozen; `mesh.settings.loading.load` reads and checks them.
 
@@ -227,10 +249,14 @@ class Settings(_Section, frozen=True):
         events: What the ledger keeps.
         publish: How jobs are published.
         metrics: Where metrics and probes are served.
+        tracing: How jobs appear in traces.
         connect_timeout_s: How long one attempt to connect may take.
         ping_interval_s: How often a quiet server is asked for a sign of life; it is given up
             when it owes two.
         log_level: The least severe log record that is shown.
+        log_levels: The same for single loggers and all below them: ``mesh.worker=debug``.
+        log_format: Log lines for people, or JSON lines for programs.
+        secret_names: Further names whose values are left out of logs, failures and traces.
     """
 
     url: Text = "nats://127.0.0.1:4222"
@@ -245,9 +271,13 @@ class Settings(_Section, frozen=True):
     events: EventsSettings = EventsSettings()
     publish: PublishSettings = PublishSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     connect_timeout_s: Duration = 5.0
     ping_interval_s: Duration = 10.0
     log_level: LogLevel = "info"
+    log_levels: tuple[LoggerLevel, ...] = ()
+    log_format: LogFormat = "console"
+    secret_names: tuple[Text, ...] = ()
 
     @property
     def servers(self) -> tuple[str, ...]:

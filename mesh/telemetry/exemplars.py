@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from opentelemetry import trace
-from opentelemetry.trace import ProxyTracerProvider, format_trace_id
-
-
-def has_tracing() -> bool:
-    """Whether the program has set up tracing; asked once, for the sake of those without."""
-    return not isinstance(trace.get_tracer_provider(), ProxyTracerProvider)
+from opentelemetry.trace import format_trace_id
 
 
 def current_trace_id() -> str:

@@ -145,7 +145,6 @@ class WorkerMetrics(Collector):
         reconnects: Times the server was lost and found again.
         trouble: What was noticed of the server, by kind.
         gauges: Says what the worker is just now; set by the worker, called by any thread.
-        has_traces: Whether durations carry the traces they belong to.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -154,7 +153,6 @@ class WorkerMetrics(Collector):
         self.reconnects = 0
         self.trouble: dict[str, int] = {}
         self.gauges = _nobody
-        self.has_traces = False
         self._tallies: dict[tuple[str, str], TaskTally] = {}
         registry.register(self)
 

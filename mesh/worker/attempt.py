@@ -17,6 +17,7 @@ from mesh.policy.lanes import Feed, Lane
 from mesh.tasks.cancellation import Cancelled
 from mesh.tasks.context import JobContext, Progress
 from mesh.tasks.definition import TaskDefinition
+from mesh.telemetry.tracing import Trace
 from mesh.transport.puller import Delivery
 
 _ATTEMPT = headers.ATTEMPT.encode()
@@ -83,6 +84,7 @@ class Attempt:
             its lease lasts from then.
         is_settling: Whether it has ended: its lease is renewed no more.
         trace_id: The trace it belongs to, if the metrics are to name it.
+        trace: Its spans; None: it is not traced.
     """
 
     __slots__ = (
@@ -117,6 +119,7 @@ class Attempt:
         "revision",
         "started_ms",
         "stop_reason",
+        "trace",
         "trace_id",
         "worker_id",
         "writing",
@@ -166,6 +169,7 @@ class Attempt:
         self.is_settling = False
         self.writing: Future[None] | None = None
         self.record_due_s = 0.0
+        self.trace: Trace | None = None
 
     @property
     def context(self) -> JobContext:

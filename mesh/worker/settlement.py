@@ -20,7 +20,7 @@ from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo
 from mesh.errors import BrokerError, PayloadTooLargeError
-from mesh.telemetry.exemplars import current_trace_id
+from mesh.telemetry.redaction import Redactor
 from mesh.telemetry.tallies import TaskTally, WorkerMetrics
 from mesh.transport import frames
 from mesh.transport.puller import ACK, NAK, nak_after
@@ -65,6 +65,7 @@ class Settlement:
         endings: Writes terminal records.
         metrics: What is counted.
         news: Tells the ledger.
+        redactor: Leaves secrets out of failures, before anybody is told of them.
         on_settled: Called with each attempt when nothing is left to do for it.
     """
 
@@ -77,6 +78,7 @@ class Settlement:
         endings: Endings,
         metrics: WorkerMetrics,
         news: News,
+        redactor: Redactor,
         on_settled: Callable[[Attempt], None],
     ) -> None:
         self._client = client
@@ -88,6 +90,7 @@ class Settlement:
         self._endings = endings
         self._metrics = metrics
         self._news = news
+        self._redactor = redactor
         self._on_settled = on_settled
         self._inline_bytes = client.settings.limits.payload_inline_bytes
         self._slow: set[asyncio.Task[None]] = set()
@@ -96,8 +99,6 @@ class Settlement:
     def settle(self, attempt: Attempt, outcome: Outcome) -> None:
         """Carry out an outcome; returns at once, ``on_settled`` follows."""
         attempt.is_settling = True  # Before has_record is looked at: see LeaseKeeper.
-        if self._metrics.has_traces and not attempt.trace_id:
-            attempt.trace_id = current_trace_id()
         if (
             type(outcome) is Succeeded
             and not attempt.has_record
@@ -176,7 +177,7 @@ class Settlement:
             case Succeeded(value):
                 await self._succeed(attempt, value)
             case Failed(error):
-                await self._fail(attempt, error)
+                await self._fail(attempt, self._redactor.error(error))
             case Retry() | Crashed() | Snoozed():
                 await self._put_off(attempt, outcome)
             case HandBack(delay_s, _):
@@ -243,7 +244,9 @@ class Settlement:
     async def _put_off(self, attempt: Attempt, outcome: Retry | Crashed | Snoozed) -> None:
         """Have the job run again after a wait; only a failure has used up its attempt."""
         spent = attempt.number if isinstance(outcome, Retry) else attempt.number - 1
-        error = None if isinstance(outcome, Snoozed) else outcome.error
+        error = None
+        if not isinstance(outcome, Snoozed):
+            error = self._redactor.error(outcome.error)
         delay_s = outcome.delay_s
         record = self._recorder.waiting(attempt, spent, error, delay_s)
         if not await self._write_progress(attempt, record):

@@ -17,18 +17,16 @@ from mesh import __version__
 from mesh.app import Mesh
 from mesh.client.client import Client
 from mesh.clock import SYSTEM_CLOCK, Clock
-from mesh.contract.lifecycle import PRIORITIES
 from mesh.contract.workers import WorkerCommand
 from mesh.errors import BrokerError, NotProvisionedError
 from mesh.identifiers import check_queue, new_worker_id
-from mesh.policy.lanes import WEIGHTS, Feed, Lane
-from mesh.tasks.options import Pool
-from mesh.telemetry.exemplars import has_tracing
+from mesh.telemetry.redaction import Redactor
 from mesh.telemetry.tallies import WorkerGauges, WorkerMetrics, default_metrics
-from mesh.worker.attempt import Attempt
+from mesh.telemetry.tracing import job_spans
 from mesh.worker.consumer import Consumer
 from mesh.worker.ending import Endings
 from mesh.worker.executor import Executor
+from mesh.worker.feeding import computing_queues, make_feeds
 from mesh.worker.fence import Fence
 from mesh.worker.health import Health, Progress
 from mesh.worker.heartbeat import Heartbeat
@@ -40,6 +38,7 @@ from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.presence import Presence
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
+from mesh.worker.tracing import TracedExecutor, TracedSettlement
 from mesh.worker.watchdog import Watchdog
 
 log = logging.getLogger("mesh.worker")
@@ -230,7 +229,9 @@ class Worker:
         self._stack.callback(processes.close)
         timekeeper = TimeKeeper(self._clock, intake.timeout_of)
         self._threads = ThreadPool(worker.concurrency)
-        executor = Executor(
+        spans = job_spans(settings)
+        executor: Executor | TracedExecutor
+        executor = plain = Executor(
             self._clock,
             self._threads,
             processes,
@@ -238,13 +239,26 @@ class Worker:
             lease_s=worker.ack_wait_s,
             max_crashes=worker.max_crashes,
         )
-        feeds = self._feeds(processes.size)
+        if spans is not None:
+            now = asyncio.get_running_loop().time
+            executor = TracedExecutor(plain, spans.worker, self._clock, now)
+        self._computing = computing_queues(self._app, self.queues)
+        feeds = make_feeds(self._settings.worker, self.queues, self._computing, processes.size)
         consumer = Consumer(
             client, feeds=feeds, intake=intake, executor=executor, timekeeper=timekeeper
         )
         lanes = [lane for feed in feeds for lane in feed.lanes]
         consumer.watchdog = Watchdog(client, lanes, consumer, self._metrics)
         client.publisher.storage.on_found = lambda: self._metrics.noticed("disk-full")
+        settlement = self._settlement(client, recorder, fence, consumer)
+        consumer.settlement = (
+            settlement if spans is None else TracedSettlement(settlement, spans.worker)
+        )
+        return consumer
+
+    def _settlement(
+        self, client: Client, recorder: Recorder, fence: Fence, consumer: Consumer
+    ) -> Settlement:
         news = News(client, self._clock)
         endings = Endings(
             client,
@@ -252,18 +266,18 @@ class Worker:
             fence=fence,
             metrics=self._metrics,
             news=news,
-            lease_s=worker.ack_wait_s,
+            lease_s=self._settings.worker.ack_wait_s,
         )
-        consumer.settlement = Settlement(
+        return Settlement(
             client,
             recorder=recorder,
             fence=fence,
             endings=endings,
             metrics=self._metrics,
             news=news,
+            redactor=Redactor.of(self._settings),
             on_settled=consumer.settled,
         )
-        return consumer
 
     def _measure(
         self, client: Client, consumer: Consumer, progress: Progress, heartbeat: Heartbeat
@@ -275,7 +289,6 @@ class Worker:
             is_beating=lambda: heartbeat.is_alive,
             is_connected=lambda: client.connection.is_connected,
         )
-        self._metrics.has_traces = has_tracing()
         self._metrics.gauges = lambda: WorkerGauges(
             worker=self.id,
             version=__version__,
@@ -286,32 +299,6 @@ class Worker:
             stuck_s=health.stuck_s,
         )
         client.connection.on_reconnect(self._metrics.reconnected)
-
-    def _feeds(self, children: int) -> list[Feed[Attempt]]:
-        """Give queues whose tasks all run in the process pool as many slots as it has children.
-
-        A job fetched beyond that would wait here while another worker's child is idle.
-        """
-        default = self._settings.job_defaults.queue
-        pools: dict[str, set[Pool]] = {}
-        for task in self._app.tasks:
-            pools.setdefault(task.options.queue or default, set()).add(task.options.pool)
-        computing = [queue for queue in self.queues if pools.get(queue) == {Pool.PROCESS}]
-        self._computing = computing
-        others = [queue for queue in self.queues if queue not in computing]
-        slots = ((others, self._settings.worker.concurrency), (computing, children))
-        is_strict = self._settings.worker.strict_priority
-        return [
-            Feed(_lanes(queues), count, is_strict=is_strict)
-            for queues, count in slots
-            if queues
-        ]
-
-
-def _lanes(queues: Sequence[str]) -> list[Lane[Attempt]]:
-    return [
-        Lane(queue, priority, WEIGHTS[priority]) for queue in queues for priority in PRIORITIES
-    ]
 
 
 async def run_worker(worker: Worker, stop: asyncio.Event, *, is_burst: bool = False) -> bool:

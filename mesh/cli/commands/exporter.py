@@ -38,7 +38,7 @@ def exporter(*, output: Output, target: Target, port: int, host: str, every: flo
     from mesh.worker.signals import StopSignals
 
     app = target.app()
-    set_up_logging(app.settings.log_level, is_json=output.is_json)
+    set_up_logging(app.settings, is_json=output.is_json)
     serving = Exporter(app.client, host=host, port=port, every_s=every)
     with StopSignals() as signals:
         return asyncio.run(_serve(app, serving, signals))
