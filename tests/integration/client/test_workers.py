@@ -113,9 +113,9 @@ async def test_a_worker_ends_when_it_is_told_to(mesh: RunningApp, *, is_hurried:
             go_on.set()
     assert told == [is_hurried]
     assert ended == [not is_hurried]
-    assert (await mesh.app.job("held").status()).state == (
-        "pending" if is_hurried else "succeeded"
-    )
+    # One that ran long enough to have a record says that it waits for its next attempt.
+    expected = {"pending", "retrying"} if is_hurried else {"succeeded"}
+    assert (await mesh.app.job("held").status()).state in expected
 
 
 async def test_a_worker_that_cannot_do_it_says_so(mesh: RunningApp) -> None:
