@@ -29,6 +29,7 @@ from mesh.client.schedule_making import CronKeywords, Declared, ScheduleKeywords
 from mesh.client.schedules import Schedules
 from mesh.client.status import JobStatus
 from mesh.client.task import Stranger, Task, TaskDecorator
+from mesh.client.workers import BlockingWorkers, Workers
 from mesh.contract.lifecycle import State
 from mesh.durations import Duration
 from mesh.errors import MeshError, SettingsError
@@ -393,6 +394,11 @@ class Mesh:
         """The jobs that failed for good: list, replay, purge them."""
         return DeadLetters(self.client)
 
+    @property
+    def workers(self) -> Workers:
+        """The live workers: see them, tell them to drain, to stop, to run more at once."""
+        return Workers(self.client)
+
     async def setup(self, queues: Sequence[str] = ()) -> list[Step]:
         """Create or update the streams, buckets and consumers this app needs; idempotent.
 
@@ -526,6 +532,11 @@ class BlockingMesh:
     def schedules(self) -> BlockingSchedules:
         """The schedules of the namespace; see ``Mesh.schedules``."""
         return BlockingSchedules(self._app.schedules, self._app.portal)
+
+    @property
+    def workers(self) -> BlockingWorkers:
+        """The live workers; see ``Mesh.workers``."""
+        return BlockingWorkers(self._app.workers, self._app.portal)
 
     def setup(self, queues: Sequence[str] = ()) -> list[Step]:
         """Create or update what the app needs; see ``Mesh.setup``."""

@@ -441,6 +441,25 @@ class UnreadableScheduleError(MeshError, ValueError):
         )
 
 
+# --- Workers ----------------------------------------------------------------------------------
+
+
+class WorkerNotFoundError(MeshError, LookupError):
+    """No such worker is alive.
+
+    Attributes:
+        worker: The id asked for.
+    """
+
+    def __init__(self, worker: str, why: str) -> None:
+        self.worker = worker
+        super().__init__(f"worker {worker!r} {why}; `mesh workers list` shows those there are")
+
+
+class WorkerRefusedError(MeshError):
+    """A worker cannot do what it was told; the message says why."""
+
+
 # --- The embedded server ----------------------------------------------------------------------
 
 

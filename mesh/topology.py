@@ -20,6 +20,7 @@ _DUPLICATE_WINDOW_S = 120
 _MOST_HISTORY = 64  # What a key-value bucket may have.
 _PROGRESS_AGE_S = 7 * 86400
 _DEAD_AGE_S = 90 * 86400
+_WORKERS_AGE_S = 300
 
 StreamPlan = dict[str, Any]
 """A stream's configuration as the JetStream API spells it; what is left out is the server's."""
@@ -55,6 +56,7 @@ class Topology:
             self._bucket(self.names.control_bucket),
             self._locks(),
             self._bucket(self.names.schedules_bucket),
+            self._workers(),
             self._objects(self.names.payloads_bucket, 0),
             self._objects(self.names.outputs_bucket, longest_ttl_s(settings)),
         ]
@@ -167,6 +169,10 @@ class Topology:
     def _locks(self) -> StreamPlan:
         # No limit markers: an expired key must be as free as one that never was.
         return self._bucket(self.names.locks_bucket)
+
+    def _workers(self) -> StreamPlan:
+        # What a worker that died left is seen for a while, and then gone by itself.
+        return self._bucket(self.names.workers_bucket, max_age=_WORKERS_AGE_S * _NS)
 
     def _bucket(self, bucket: str, **more: Any) -> StreamPlan:
         return self._stream(

@@ -24,6 +24,7 @@ from mesh.errors import (
     ScheduleNotFoundError,
     SettingsError,
     TimetableError,
+    WorkerNotFoundError,
 )
 from mesh.worker.exits import Exit
 
@@ -35,6 +36,7 @@ class AppBrokenError(MeshError):
 _CODES: tuple[tuple[type[MeshError], Exit], ...] = (
     (JobNotFoundError, Exit.NOT_FOUND),
     (ScheduleNotFoundError, Exit.NOT_FOUND),
+    (WorkerNotFoundError, Exit.NOT_FOUND),
     (ConnectError, Exit.NO_CONNECTION),
     (ResultTimeoutError, Exit.TIMED_OUT),
     (EnqueueUnknownError, Exit.TIMED_OUT),

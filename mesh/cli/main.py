@@ -20,6 +20,7 @@ from mesh.cli.commands import (
     doctor,
     enqueue,
     events,
+    exporter,
     fsck,
     job,
     jobs,
@@ -30,6 +31,7 @@ from mesh.cli.commands import (
     setup,
     version,
     worker,
+    workers,
 )
 from mesh.worker.exits import Exit
 
@@ -59,6 +61,7 @@ COMMANDS: tuple[click.Command, ...] = (
     setup.setup,
     worker.worker,
     scheduler.scheduler,
+    exporter.exporter,
     enqueue.enqueue,
     jobs.status,
     jobs.result,
@@ -70,6 +73,7 @@ COMMANDS: tuple[click.Command, ...] = (
     dlq.dlq,
     queue.queue,
     schedule.schedule,
+    workers.workers,
     doctor.doctor,
     fsck.fsck,
     contract.contract,

@@ -23,6 +23,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
         concurrency: How many jobs one process runs at once.
         drain_timeout_s: How long running jobs may finish.
         loop: The event loop.
+        metrics_host: The address on which metrics are served.
+        metrics_port: The first port on which metrics are served.
         is_burst: End when the queues are empty.
         is_json: Log JSON lines.
         has_scheduler: Keep schedules in each process, too.
@@ -32,6 +34,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
     drain_timeout_s: float | None = None
     loop: str | None = None
+    metrics_host: str | None = None
+    metrics_port: int | None = None
     is_burst: bool = False
     is_json: bool = False
     has_scheduler: bool = False
@@ -43,6 +47,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
             "worker__concurrency": self.concurrency,
             "worker__shutdown_grace_s": self.drain_timeout_s,
             "worker__loop": self.loop,
+            "metrics__host": self.metrics_host,
+            "metrics__port": self.metrics_port,
         }
 
     def arguments(self) -> list[str]:
@@ -53,6 +59,8 @@ class WorkerOptions(Struct, frozen=True, kw_only=True):
             # Never as 1e-05, which is no duration.
             "--drain-timeout": None if drain_s is None else f"{drain_s:f}",
             "--loop": self.loop,
+            "--metrics-host": self.metrics_host,
+            "--metrics-port": self.metrics_port,
         }
         words = [word for queue in self.queues for word in ("--queue", queue)]
         words += [
@@ -102,8 +110,12 @@ def supervisor(
 
 def _command(
     reference: str, target: Target, options: WorkerOptions
-) -> Callable[[int], list[str]]:
+) -> Callable[[int, int], list[str]]:
     # Safe path: a folder here that is called like a library must not hide it.
     start = [sys.executable, "-P", "-m", "mesh", "worker"]
     rest = [*target.arguments(), *options.arguments(), reference]
-    return lambda lifeline: [*start, "--lifeline", str(lifeline), *rest]
+
+    def command(lifeline: int, place: int) -> list[str]:
+        return [*start, "--lifeline", str(lifeline), "--place", str(place), *rest]
+
+    return command

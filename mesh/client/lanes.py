@@ -35,6 +35,7 @@ class LaneState(NamedTuple):
         has_live_limit: Whether the limit was set live, and not by the settings.
         paused_until_ms: When the pause ends; 0: it is not paused.
         delivered: The sequence in the job stream up to which jobs were given out.
+        deliveries: How often a job was given out, redeliveries included.
         settled: The sequence in the job stream up to which every job given out is settled.
         now_ms: When the server said so.
         config: The consumer's configuration.
@@ -50,6 +51,7 @@ class LaneState(NamedTuple):
     has_live_limit: bool
     paused_until_ms: int
     delivered: int
+    deliveries: int
     settled: int
     now_ms: int
     config: dict[str, Any]
@@ -170,6 +172,7 @@ def read_state(info: dict[str, Any]) -> LaneState:
         has_live_limit=LIVE_LIMIT in (config.get("metadata") or {}),
         paused_until_ms=read_time(config["pause_until"]) if info.get("paused") else 0,
         delivered=info["delivered"]["stream_seq"],
+        deliveries=info["delivered"]["consumer_seq"],
         settled=info["ack_floor"]["stream_seq"],
         now_ms=read_time(info["ts"]),
         config=config,

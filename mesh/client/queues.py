@@ -33,6 +33,7 @@ class QueueStatus(Struct, frozen=True, kw_only=True):
         pending: Jobs that no worker was given yet, by priority.
         running: Jobs that workers were given: they run, or wait a moment for a slot or a retry.
         redelivered: How many of those were given out more than once.
+        deliveries: How often a job was given out since the lanes exist, redeliveries included.
         limit: How many jobs of one priority workers may have at once; 0: no lane exists yet.
         has_live_limit: Whether the limit was set live, and not by the settings.
         is_paused: Whether no job is given out.
@@ -45,6 +46,7 @@ class QueueStatus(Struct, frozen=True, kw_only=True):
     pending: dict[str, int]
     running: int = 0
     redelivered: int = 0
+    deliveries: int = 0
     limit: int = 0
     has_live_limit: bool = False
     is_paused: bool = False
@@ -319,6 +321,7 @@ async def _put_together(
         pending=pending,
         running=sum(state.running for state in states),
         redelivered=sum(state.redelivered for state in states),
+        deliveries=sum(state.deliveries for state in states),
         limit=max((state.limit for state in states), default=0),
         has_live_limit=any(state.has_live_limit for state in states),
         is_paused=bool(ends),

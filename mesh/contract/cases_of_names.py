@@ -97,6 +97,18 @@ SUBJECTS: tuple[Case, ...] = (
         "$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.MESH_JOBS.*",
     ),
     _built(
+        "what a worker says of itself",
+        "worker",
+        "$KV.mesh-workers.web-1-9f",
+        worker_id="web-1-9f",
+    ),
+    _built(
+        "where a worker is told what to do",
+        "worker_commands",
+        "mesh.control.worker.web-1-9f",
+        worker_id="web-1-9f",
+    ),
+    _built(
         "what is noted about a lane's server",
         "lane_trust",
         "$KV.mesh-control.trust.email-high",
@@ -118,6 +130,7 @@ SUBJECTS: tuple[Case, ...] = (
     _built("the bucket of what workers note", "control_bucket", "mesh-control"),
     _built("the bucket of running records", "progress_bucket", "mesh-progress"),
     _built("the bucket of locks", "locks_bucket", "mesh-locks"),
+    _built("the bucket of what workers say of themselves", "workers_bucket", "mesh-workers"),
     _built("the bucket of large arguments", "payloads_bucket", "mesh-payloads"),
     _built("the bucket of large results", "outputs_bucket", "mesh-outputs"),
     _built(

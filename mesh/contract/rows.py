@@ -15,6 +15,7 @@ PROGRESS: Final = "KV_<ns>-progress"
 CONTROL: Final = "KV_<ns>-control"
 LOCKS: Final = "KV_<ns>-locks"
 SCHEDULES: Final = "KV_<ns>-schedules"
+WORKERS: Final = "KV_<ns>-workers"
 OBJECTS: Final = "OBJ_<bucket>"
 UNTIL_DONE: Final = "work queue: each job stays until it has ended"
 

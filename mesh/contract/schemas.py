@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from mesh.contract import leases, records, schedules
+from mesh.contract import leases, records, schedules, workers
 from mesh.contract.envelope import Envelope
 from mesh.contract.events import Event
 
@@ -27,6 +27,9 @@ STRUCTS: dict[str, type[Struct]] = {
     "turn": leases.Turn,
     "schedule": schedules.Schedule,
     "schedule_status": schedules.ScheduleStatus,
+    "worker": workers.WorkerRecord,
+    "worker_command": workers.WorkerCommand,
+    "worker_answer": workers.WorkerAnswer,
 }
 """The structs that stand alone on the wire, by the name of their schema."""
 

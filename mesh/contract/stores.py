@@ -14,6 +14,7 @@ from mesh.contract.rows import (
     RESULTS,
     SCHEDULES,
     UNTIL_DONE,
+    WORKERS,
     Row,
 )
 
@@ -127,6 +128,16 @@ STORES: tuple[Row, ...] = (
         "limits: no age",
         "schedules-bucket",
         "Names.schedules_bucket",
+    ),
+    Row(
+        "bucket",
+        "<ns>-workers",
+        "workers",
+        "people and tools",
+        WORKERS,
+        "limits: 5 minutes",
+        "workers-bucket",
+        "Names.workers_bucket",
     ),
     Row(
         "bucket",

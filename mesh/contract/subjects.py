@@ -62,6 +62,7 @@ class Names:
         "results_prefix",
         "schedules",
         "schedules_bucket",
+        "workers_bucket",
     )
 
     def __init__(self, namespace: str) -> None:
@@ -78,6 +79,7 @@ class Names:
         self.control_bucket = f"{namespace}-control"
         self.locks_bucket = f"{namespace}-locks"
         self.schedules_bucket = f"{namespace}-schedules"
+        self.workers_bucket = f"{namespace}-workers"
         self.results_prefix = f"$KV.{self.results_bucket}."
         self.progress_prefix = f"$KV.{self.progress_bucket}."
         self.cancel_signals = f"{namespace}.control.cancel.*"
@@ -157,6 +159,14 @@ class Names:
     def cancel_signal(self, job_id: str) -> str:
         """Where live workers are told that a job was cancelled (core NATS)."""
         return f"{self.namespace}.control.cancel.{job_id}"
+
+    def worker(self, worker_id: str) -> str:
+        """The key of what a worker says of itself, as a subject."""
+        return f"$KV.{self.workers_bucket}.{worker_id}"
+
+    def worker_commands(self, worker_id: str) -> str:
+        """Where a live worker is told what to do, and answers (core NATS)."""
+        return f"{self.namespace}.control.worker.{worker_id}"
 
     def read_job(self, subject: str) -> JobAddress:
         """Read a job's subject.

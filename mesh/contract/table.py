@@ -18,6 +18,7 @@ from mesh.contract.rows import (
     RESULTS,
     SCHEDULES,
     UNTIL_DONE,
+    WORKERS,
     Row,
 )
 from mesh.contract.stores import STORES
@@ -98,6 +99,26 @@ TABLE: tuple[Row, ...] = (
         "not kept: core NATS",
         "cancel-subject",
         "Names.cancel_signal",
+    ),
+    Row(
+        "subject",
+        "<ns>.control.worker.<worker_id>",
+        "people and tools, as a request",
+        "the worker, which answers",
+        "-",
+        "not kept: core NATS",
+        "worker-command-subject",
+        "Names.worker_commands",
+    ),
+    Row(
+        "subject",
+        "$KV.<ns>-workers.<worker_id>",
+        "the worker, every few seconds",
+        "people and tools",
+        WORKERS,
+        "limits: as the bucket",
+        "worker-subject",
+        "Names.worker",
     ),
     Row(
         "subject",

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mesh.contract import cases_of_events, cases_of_keys, cases_of_leases, cases_of_schedules
+from mesh.contract import (
+    cases_of_events,
+    cases_of_keys,
+    cases_of_leases,
+    cases_of_schedules,
+    cases_of_workers,
+)
 from mesh.contract.case import ERRORS, Case
 from mesh.contract.cases_of_bodies import ENVELOPE, RECORDS
 from mesh.contract.cases_of_names import HEADERS, NAMES, SUBJECTS
@@ -38,6 +44,7 @@ FILES: dict[str, Vectors] = {
             + cases_of_keys.RECORDS
             + cases_of_leases.RECORDS
             + cases_of_schedules.RECORDS
+            + cases_of_workers.RECORDS
         ),
     ),
     "subjects": Vectors(

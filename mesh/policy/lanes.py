@@ -139,14 +139,25 @@ class Feed(Generic[T]):
     """The lanes of one worker and its slots.
 
     Attributes:
+        arrivals: How many jobs have come.
         lanes: Its lanes, the heaviest first.
         slots: How many jobs may run at once.
         running: How many slots are taken.
         waiting: How many jobs wait in all lines together.
     """
 
-    __slots__ = ("_half", "_is_strict", "_turn", "lanes", "running", "slots", "waiting")
+    __slots__ = (
+        "_half",
+        "_is_strict",
+        "_turn",
+        "arrivals",
+        "lanes",
+        "running",
+        "slots",
+        "waiting",
+    )
 
+    arrivals: int
     lanes: list[Lane[T]]
     running: int
     slots: int
@@ -157,6 +168,7 @@ class Feed(Generic[T]):
     ) -> None:
         self.lanes = sorted(lanes, key=lambda lane: -lane.weight)
         self.slots = slots
+        self.arrivals = 0
         self.running = 0
         self.waiting = 0
         self._half = max(1, slots // 2)
@@ -173,9 +185,15 @@ class Feed(Generic[T]):
         """Whether as many jobs wait as there are slots."""
         return self.waiting >= self.slots
 
+    def resize(self, slots: int) -> None:
+        """Have more or fewer slots from now on; what runs already goes on."""
+        self.slots = slots
+        self._half = max(1, slots // 2)
+
     def arrived(self, lane: Lane[T], job: T, now: float) -> bool:
         """Take in a job; say whether it may start now (its slot is taken then)."""
         lane.came(now)
+        self.arrivals += 1
         return self.ready(lane, job, now)
 
     def ready(self, lane: Lane[T], job: T, now: float) -> bool:
@@ -189,7 +207,7 @@ class Feed(Generic[T]):
 
     def finished(self) -> T | None:
         """Give back a slot, or hand it to the job whose turn it is."""
-        if self.waiting:
+        if self.waiting and self.running <= self.slots:
             lane = self._next_lane()
             self.waiting -= 1
             return lane.line.popleft()[0]

@@ -19,6 +19,7 @@ SECRET_NAMES = frozenset({"password", "token"})
 Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
 Count = Annotated[int, Meta(ge=1, description="a whole number of at least 1")]
 CountOrZero = Annotated[int, Meta(ge=0, description="a whole number, 0 or more")]
+Port = Annotated[int, Meta(ge=0, le=65535, description="a port from 0 to 65535")]
 Fraction = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 Duration = Annotated[
     float,
@@ -238,6 +239,22 @@ class SchedulerSettings(_Section, frozen=True):
     fsck_every_s: DurationOrZero = 3600.0
 
 
+class MetricsSettings(_Section, frozen=True):
+    """Where a process answers Prometheus and the probes of whoever runs it.
+
+    Attributes:
+        host: The address to listen on; 0.0.0.0: all of this machine's.
+        port: The port; 0: the system chooses; None: nothing is served. The processes of one
+            supervisor take the ports from here on, one each.
+        stuck_after_s: A worker that has free slots and is given none of the jobs that wait for
+            so long is no longer live.
+    """
+
+    host: Text = "127.0.0.1"
+    port: Port | None = None
+    stuck_after_s: Duration = 60.0
+
+
 class TracingSettings(_Section, frozen=True):
     """How jobs appear in traces, if the process has an OpenTelemetry SDK.
 
@@ -267,6 +284,7 @@ class Settings(_Section, frozen=True):
         events: What the ledger keeps.
         publish: How jobs are published.
         scheduler: How the scheduler service keeps schedules.
+        metrics: Where metrics and probes are served.
         tracing: How jobs appear in traces.
         connect_timeout_s: How long one attempt to connect may take.
         ping_interval_s: How often a quiet server is asked for a sign of life; it is given up
@@ -290,6 +308,7 @@ class Settings(_Section, frozen=True):
     events: EventsSettings = EventsSettings()
     publish: PublishSettings = PublishSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
+    metrics: MetricsSettings = MetricsSettings()
     tracing: TracingSettings = TracingSettings()
     connect_timeout_s: Duration = 5.0
     ping_interval_s: Duration = 10.0

@@ -1,204 +1,122 @@
-"""Every Prometheus instrument, declared once with unit and help; none is labelled by job id.
+"""Every Prometheus instrument of mesh, declared once with unit and help.
 
-The worker counts in plain numbers and turns them into samples when Prometheus asks: the client
-library's counters take a lock at every step, four times a job.
+The names are a promise. None is labelled by a job's id or by what an exception says: labels
+come from small closed sets.
+The label is called ``task``, for ``job`` is Prometheus's own. How the numbers come about is
+told in `mesh.telemetry.tallies` (workers) and `mesh.exporter` (queues and streams).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
-
-from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
+from mesh.telemetry.instruments import Counter, Gauge, Histogram, Instrument
 
 BUCKETS_S = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0),
 )
-_BOUNDS = (*(str(bound) for bound in BUCKETS_S), "+Inf")
+"""The bounds of every histogram, in seconds."""
 
+_BY_TASK = ("queue", "task")
+_BY_QUEUE = ("queue",)
 
-class Distribution:
-    """How often a duration fell into each bucket, and the sum of all."""
+# --- What each worker process says of itself -------------------------------------------------
 
-    __slots__ = ("counts", "total_s")
+JOBS_FINISHED = Counter(
+    "mesh_jobs_finished", "Jobs that ended, by outcome.", (*_BY_TASK, "outcome")
+)
+JOB_ATTEMPTS = Counter(
+    "mesh_job_attempts", "Attempts that ended, by result.", (*_BY_TASK, "result")
+)
+JOB_DURATION = Histogram("mesh_job_duration_seconds", "How long attempts ran.", _BY_TASK)
+JOB_QUEUE_WAIT = Histogram(
+    "mesh_job_queue_wait_seconds", "How long jobs waited from enqueue to start.", _BY_TASK
+)
+JOBS_RUNNING = Gauge("mesh_jobs_running", "Jobs that run now.")
+RESULTS_FENCED = Counter(
+    "mesh_results_fenced",
+    "Outcomes refused: the job had ended already, or was another worker's.",
+)
+JOBS_TAKEN_OVER = Counter(
+    "mesh_jobs_taken_over", "Jobs taken over from a worker that died, froze or was cut off."
+)
+SERVER_TROUBLE = Counter(
+    "mesh_server_trouble", "What the worker noticed of the server, by kind.", ("kind",)
+)
+EVENTS_DROPPED = Counter(
+    "mesh_events_dropped", "Events of jobs that found no room on their way to the ledger."
+)
+WORKER_INFO = Gauge("mesh_worker_info", "A worker process; always 1.", ("worker", "version"))
+WORKER_SLOTS = Gauge("mesh_worker_slots", "Jobs the worker may run at once.")
+WORKER_SLOTS_USED = Gauge("mesh_worker_slots_used", "Slots that are taken now.")
+WORKER_READY = Gauge("mesh_worker_ready", "1 while the worker takes jobs, else 0.")
+WORKER_STUCK = Gauge(
+    "mesh_worker_stuck_seconds",
+    "For how long jobs have waited while the worker had free slots and was given none.",
+)
+NATS_CONNECTED = Gauge("mesh_nats_connected", "1 while the server can be reached, else 0.")
+NATS_RECONNECTS = Counter("mesh_nats_reconnects", "Times the server was lost and found again.")
 
-    def __init__(self) -> None:
-        self.counts = [0] * len(_BOUNDS)
-        self.total_s = 0.0
+# --- What the exporter, one for each namespace, says of queues and streams --------------------
 
-    def observe(self, seconds: float) -> None:
-        """Take in one duration."""
-        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
-        self.total_s += seconds
+QUEUE_DEPTH = Gauge(
+    "mesh_queue_depth", "Jobs that no worker was given yet.", ("queue", "priority")
+)
+QUEUE_IN_FLIGHT = Gauge(
+    "mesh_queue_in_flight", "Jobs that workers were given and have not settled.", _BY_QUEUE
+)
+QUEUE_REDELIVERED = Gauge(
+    "mesh_queue_redelivered", "Jobs in flight that were given out more than once.", _BY_QUEUE
+)
+QUEUE_LIMIT = Gauge(
+    "mesh_queue_in_flight_limit",
+    "Jobs of one priority that may be in flight at once.",
+    _BY_QUEUE,
+)
+QUEUE_DELIVERED = Counter(
+    "mesh_queue_delivered", "Deliveries to workers, redeliveries included.", _BY_QUEUE
+)
+QUEUE_OLDEST_AGE = Gauge(
+    "mesh_queue_oldest_age_seconds",
+    "For how long the oldest job that no worker was given has waited; 0: there is none.",
+    _BY_QUEUE,
+)
+QUEUE_PAUSED = Gauge("mesh_queue_paused", "1 while the queue is paused, else 0.", _BY_QUEUE)
+JOBS_ENQUEUED = Counter(
+    "mesh_jobs_enqueued", "Jobs that the job stream has taken in, delayed ones once due."
+)
+JOBS_DELAYED = Gauge("mesh_jobs_delayed", "Jobs that the server holds until they are due.")
+SCHEDULE_LAG = Gauge(
+    "mesh_schedule_lag_seconds",
+    "For how long the oldest job that is due has waited to enter its queue; 0: there is none.",
+)
+DEAD_LETTERS = Gauge("mesh_dead_letters", "Dead letters that are kept.", _BY_QUEUE)
+DEAD_LETTERS_ADDED = Counter("mesh_dead_letters_added", "Dead letters that were ever stored.")
+STREAM_BYTES = Gauge("mesh_stream_bytes", "Bytes that a stream holds.", ("stream",))
+STREAM_MESSAGES = Gauge("mesh_stream_messages", "Messages that a stream holds.", ("stream",))
+STREAM_BYTES_LIMIT = Gauge(
+    "mesh_stream_limit_bytes", "Bytes that a stream may hold; absent: no limit.", ("stream",)
+)
+WORKERS = Gauge("mesh_workers", "Worker processes that have a record, by health.", ("health",))
+EXPORTER_UP = Gauge(
+    "mesh_exporter_up", "1 while the exporter's last look at the server succeeded, else 0."
+)
+EXPORTER_LOOK_DURATION = Gauge(
+    "mesh_exporter_look_duration_seconds", "How long the exporter's last look took."
+)
 
-    def buckets(self) -> list[tuple[str, float]]:
-        """Say how many durations were at most each bound."""
-        running = 0
-        cumulative: list[tuple[str, float]] = []
-        for bound, count in zip(_BOUNDS, self.counts, strict=True):
-            running += count
-            cumulative.append((bound, running))
-        return cumulative
+# --- What all of them say ---------------------------------------------------------------------
 
+BUILD_INFO = Gauge("mesh_build_info", "The version of mesh; always 1.", ("version",))
 
-class TaskTally:
-    """What is counted of one task in one queue.
-
-    Attributes:
-        finished: Jobs that ended, by outcome.
-        attempts: Attempts that ended, by result: ``ok``, ``retry``, ``snooze``, ``crash``,
-            ``dead``.
-        duration: How long attempts ran.
-        wait: How long jobs waited from enqueue to start.
-    """
-
-    __slots__ = ("attempts", "duration", "finished", "wait")
-
-    def __init__(self) -> None:
-        self.finished: dict[str, int] = {}
-        self.attempts: dict[str, int] = {}
-        self.duration = Distribution()
-        self.wait = Distribution()
-
-    def end(self, outcome: str) -> None:
-        """Count a job that ended."""
-        self.finished[outcome] = self.finished.get(outcome, 0) + 1
-
-    def ran(self, result: str, enqueued_ms: int, started_ms: int, finished_ms: int) -> None:
-        """Count an attempt; times are milliseconds since the epoch."""
-        self.attempts[result] = self.attempts.get(result, 0) + 1
-        self.duration.observe((finished_ms - started_ms) / 1000)
-        self.wait.observe(max(0, started_ms - enqueued_ms) / 1000)
-
-
-class WorkerMetrics(Collector):
-    """What a worker counts; a collector of the registry it is given.
-
-    Attributes:
-        fenced: Outcomes refused: the job had ended already, or was another worker's.
-        taken_over: Jobs taken over from a worker that died, froze or was cut off.
-        dropped_events: Events of jobs that found no room on their way to the ledger.
-        trouble: What was noticed of the server, by kind.
-        running: Says how many jobs run now; set by the worker.
-    """
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.fenced = 0
-        self.taken_over = 0
-        self.dropped_events = 0
-        self.trouble: dict[str, int] = {}
-        self.running: Callable[[], int] = _none
-        self._tallies: dict[tuple[str, str], TaskTally] = {}
-        registry.register(self)
-
-    def noticed(self, kind: str) -> None:
-        """Count something that is wrong with the server: ``consumer-missing`` and the like."""
-        self.trouble[kind] = self.trouble.get(kind, 0) + 1
-
-    def of(self, queue: str, task: str) -> TaskTally:
-        """The tally of one task in one queue."""
-        tally = self._tallies.get((queue, task))
-        if tally is None:
-            tally = self._tallies[queue, task] = TaskTally()
-        return tally
-
-    def describe(self) -> Iterable[Metric]:
-        """Name what will be collected, without collecting it."""
-        return (*_families(), _trouble_family(), _dropped_family())
-
-    def collect(self) -> Iterator[Metric]:
-        """Turn the tallies into samples."""
-        finished, attempts, duration, wait, running, fenced, taken_over = _families()
-        for labels, tally in list(self._tallies.items()):
-            for outcome, count in list(tally.finished.items()):
-                finished.add_metric((*labels, outcome), count)
-            for result, count in list(tally.attempts.items()):
-                attempts.add_metric((*labels, result), count)
-            duration.add_metric(labels, tally.duration.buckets(), tally.duration.total_s)
-            wait.add_metric(labels, tally.wait.buckets(), tally.wait.total_s)
-        running.add_metric((), self.running())
-        fenced.add_metric((), self.fenced)
-        taken_over.add_metric((), self.taken_over)
-        yield from (finished, attempts, duration, wait, running, fenced, taken_over)
-        dropped = _dropped_family()
-        dropped.add_metric((), self.dropped_events)
-        yield dropped
-        trouble = _trouble_family()
-        for kind, count in list(self.trouble.items()):
-            trouble.add_metric((kind,), count)
-        yield trouble
-
-
-def _families() -> tuple[
-    CounterMetricFamily,
-    CounterMetricFamily,
-    HistogramMetricFamily,
-    HistogramMetricFamily,
-    GaugeMetricFamily,
-    CounterMetricFamily,
-    CounterMetricFamily,
-]:
-    by_task = ("queue", "task")
-    return (
-        CounterMetricFamily(
-            "mesh_jobs_finished", "Jobs that ended, by outcome.", labels=(*by_task, "outcome")
-        ),
-        CounterMetricFamily(
-            "mesh_job_attempts", "Attempts that ended, by result.", labels=(*by_task, "result")
-        ),
-        HistogramMetricFamily(
-            "mesh_job_duration_seconds", "How long attempts ran.", labels=by_task
-        ),
-        HistogramMetricFamily(
-            "mesh_job_queue_wait_seconds",
-            "How long jobs waited from enqueue to start.",
-            labels=by_task,
-        ),
-        GaugeMetricFamily("mesh_jobs_running", "Jobs that run now."),
-        CounterMetricFamily(
-            "mesh_results_fenced",
-            "Outcomes refused: the job had ended already, or was another worker's.",
-        ),
-        CounterMetricFamily(
-            "mesh_jobs_taken_over",
-            "Jobs taken over from a worker that died, froze or was cut off.",
-        ),
-    )
-
-
-def _trouble_family() -> CounterMetricFamily:
-    return CounterMetricFamily(
-        "mesh_server_trouble",
-        "What the worker noticed of the server, by kind.",
-        labels=("kind",),
-    )
-
-
-def _dropped_family() -> CounterMetricFamily:
-    return CounterMetricFamily(
-        "mesh_events_dropped",
-        "Events of jobs that found no room on their way to the ledger.",
-    )
-
-
-def _none() -> int:
-    return 0
-
-
-_default: WorkerMetrics | None = None
-
-
-def default_metrics() -> WorkerMetrics:
-    """The instruments in Prometheus's default registry, made once for each process."""
-    global _default  # noqa: PLW0603 - a process has one default registry, and so one set
-    if _default is None:
-        _default = WorkerMetrics(REGISTRY)
-    return _default
+INSTRUMENTS: tuple[Instrument, ...] = (
+    *(JOBS_FINISHED, JOB_ATTEMPTS, JOB_DURATION, JOB_QUEUE_WAIT, JOBS_RUNNING),
+    *(RESULTS_FENCED, JOBS_TAKEN_OVER, SERVER_TROUBLE, EVENTS_DROPPED),
+    *(WORKER_INFO, WORKER_SLOTS, WORKER_SLOTS_USED, WORKER_READY, WORKER_STUCK),
+    *(NATS_CONNECTED, NATS_RECONNECTS),
+    *(QUEUE_DEPTH, QUEUE_IN_FLIGHT, QUEUE_REDELIVERED, QUEUE_LIMIT, QUEUE_DELIVERED),
+    *(QUEUE_OLDEST_AGE, QUEUE_PAUSED, JOBS_ENQUEUED, JOBS_DELAYED, SCHEDULE_LAG),
+    *(DEAD_LETTERS, DEAD_LETTERS_ADDED),
+    *(STREAM_BYTES, STREAM_MESSAGES, STREAM_BYTES_LIMIT),
+    *(WORKERS, EXPORTER_UP, EXPORTER_LOOK_DURATION, BUILD_INFO),
+)
+"""All of them."""

@@ -87,6 +87,7 @@ class Attempt:
         is_announced: Whether the ledger was told that it started.
         new_log: Makes the log of an attempt; set by whoever reads the delivery.
         log: What it logged; None: nothing.
+        trace_id: The trace it belongs to, if the metrics are to name it.
         trace: Its spans; None: it is not traced.
     """
 
@@ -126,6 +127,7 @@ class Attempt:
         "started_ms",
         "stop_reason",
         "trace",
+        "trace_id",
         "worker_id",
         "writing",
     )
@@ -149,6 +151,7 @@ class Attempt:
         arrived_s: float,
     ) -> None:
         self.delivery = delivery
+        self.trace_id = ""
         self.feed = feed
         self.lane = lane
         self.job_id = job_id

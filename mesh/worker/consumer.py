@@ -46,6 +46,7 @@ class Consumer:
     child processes, whatever the worker's concurrency.
 
     Attributes:
+        feeds: Its lanes and slots.
         in_hand: Every attempt from its delivery until it is settled, by its job's id.
     """
 
@@ -62,7 +63,7 @@ class Consumer:
         self.in_hand: dict[str, Attempt] = {}
         self._client, self._names = client, client.names
         self._link = client.connection.link
-        self._feeds = feeds
+        self.feeds = feeds
         self._most_in_hand = sum(feed.slots for feed in feeds) + _MOST_BESIDES
         self._intake = intake
         self._executor = executor
@@ -93,7 +94,7 @@ class Consumer:
         """
         await self._trust.start()
         await self._cancellations.listen()
-        for feed in self._feeds:
+        for feed in self.feeds:
             for lane in feed.lanes:
                 self._pullers[id(lane)] = puller = Puller(
                     self._client.connection,
@@ -121,7 +122,7 @@ class Consumer:
         await self.watchdog.stop()
         for puller in self._pullers.values():
             await puller.stop()
-        for attempt in [*self._early.drain(), *(a for f in self._feeds for a in f.drain())]:
+        for attempt in [*self._early.drain(), *(a for f in self.feeds for a in f.drain())]:
             self._return(attempt)
         with anyio.move_on_after(grace_s):
             await self._idle.wait()
@@ -148,7 +149,7 @@ class Consumer:
     @property
     def running(self) -> int:
         """How many slots are taken."""
-        return sum(feed.running for feed in self._feeds)
+        return sum(feed.running for feed in self.feeds)
 
     def resume(self, lane: Lane[Attempt]) -> None:
         """Forget what was asked of a lane, and ask anew."""
@@ -297,7 +298,7 @@ class Consumer:
             attempt.doubt()
 
     def _on_reconnect(self) -> None:
-        for lane in [lane for feed in self._feeds for lane in feed.lanes]:
+        for lane in [lane for feed in self.feeds for lane in feed.lanes]:
             lane.forget()
         self._pull_soon()
 
@@ -319,7 +320,7 @@ class Consumer:
         if self._is_draining or not self._client.connection.is_connected:
             return
         now = self._loop.time()
-        for feed in self._feeds:
+        for feed in self.feeds:
             for lane, batch in feed.plan(now):
                 lane.ask(batch, now, now + PULL_EXPIRES_S + _PULL_GRACE_S)
                 self._pullers[id(lane)].ask(batch)
@@ -329,7 +330,7 @@ class Consumer:
         now = self._loop.time()
         self._timekeeper.tick(self.in_hand.values())
         self._cancellations.tick()
-        for feed in self._feeds:
+        for feed in self.feeds:
             for lane in feed.lanes:
                 if lane.expire(now):
                     self.watchdog.lost(lane)

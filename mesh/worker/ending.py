@@ -15,7 +15,7 @@ from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo, ResultRecord
 from mesh.errors import UnreadableRecordError
-from mesh.telemetry.metrics import WorkerMetrics
+from mesh.telemetry.tallies import WorkerMetrics
 from mesh.worker.attempt import Attempt
 from mesh.worker.failures import describe
 from mesh.worker.fence import Fence, is_fenced

@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
 
 from mesh.client.client import Client
 from mesh.clock import SYSTEM_CLOCK
 from mesh.settings.model import Settings
-from mesh.telemetry.metrics import WorkerMetrics
+from mesh.telemetry.tallies import WorkerMetrics
 from mesh.transport import frames
 from mesh.transport.connection import Connection
 from mesh.transport.puller import IN_PROGRESS
@@ -32,6 +34,9 @@ log = logging.getLogger("mesh.worker")
 _START_LIMIT_S = 10.0
 _STOP_LIMIT_S = 5.0
 
+Duty = Callable[[Client], Awaitable[None]]
+"""What else is done on the heartbeat's loop, over its connection, until it ends."""
+
 
 class Heartbeat:
     """Tells the server, every few seconds, that the jobs in hand are still worked on.
@@ -44,6 +49,7 @@ class Heartbeat:
         in_hand: Returns the attempts in hand; called from this thread.
         name: The connection's name.
         metrics: Where events are counted that found no room.
+        duties: What else goes on there, whatever user code does to the worker's own loop.
     """
 
     def __init__(
@@ -52,13 +58,16 @@ class Heartbeat:
         recorder: Recorder,
         in_hand: Callable[[], list[Attempt]],
         name: str,
+        *,
         metrics: WorkerMetrics,
+        duties: Sequence[Duty] = (),
     ) -> None:
         self._settings = settings
         self._recorder = recorder
         self._in_hand = in_hand
         self._connection_name = name
         self._metrics = metrics
+        self._duties = duties
         self._lease_s = settings.worker.ack_wait_s
         self._every_s = settings.worker.heartbeat_s
         self._watch = LoopWatch(in_hand, SYSTEM_CLOCK)
@@ -118,10 +127,19 @@ class Heartbeat:
         )
         self._ready.set()
         try:
-            await self._beat(client.connection, keeper, self._stopping)
+            async with anyio.create_task_group() as group:
+                for duty in self._duties:
+                    group.start_soon(_do, duty, client)
+                await self._beat(client.connection, keeper, self._stopping)
+                group.cancel_scope.cancel()
         finally:
             await keeper.close()
             await client.close()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether signs of life are given."""
+        return self._thread.is_alive()
 
     async def _beat(
         self, connection: Connection, keeper: LeaseKeeper, stopping: asyncio.Event
@@ -155,3 +173,11 @@ class Heartbeat:
     def _tell_lost(self, attempt: Attempt) -> None:
         with contextlib.suppress(RuntimeError):  # The loop is closed: nothing runs any more.
             self._jobs_loop.call_soon_threadsafe(attempt.stop, "lost")
+
+
+async def _do(duty: Duty, client: Client) -> None:
+    try:
+        await duty(client)
+    except Exception:
+        # The leases of running jobs matter more than any of these.
+        log.exception("a duty of the heartbeat ended")

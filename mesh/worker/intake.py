@@ -28,7 +28,7 @@ from mesh.errors import (
 from mesh.identifiers import check_job_id
 from mesh.settings.model import Settings
 from mesh.tasks.registry import Registry
-from mesh.telemetry.metrics import WorkerMetrics
+from mesh.telemetry.tallies import WorkerMetrics
 from mesh.transport import frames
 from mesh.transport.payloads import Payloads
 from mesh.worker.attempt import Attempt

@@ -9,7 +9,7 @@ from mesh.clock import Clock
 from mesh.contract import events
 from mesh.contract.events import Event, EventKind
 from mesh.policy.telling import told_kinds
-from mesh.telemetry.metrics import WorkerMetrics
+from mesh.telemetry.tallies import WorkerMetrics
 from mesh.transport.outbox import Outbox
 from mesh.worker.attempt import Attempt
 from mesh.worker.recording import record_id

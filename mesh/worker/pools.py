@@ -63,6 +63,10 @@ class ThreadPool:
     def __init__(self, size: int) -> None:
         self._limiter = CapacityLimiter(size)
 
+    def resize(self, size: int) -> None:
+        """Run more or fewer functions at once from now on."""
+        self._limiter.total_tokens = size
+
     async def run(self, attempt: Attempt) -> Any:
         """Run the attempt's function and return its value."""
         work = partial(_in_thread, attempt.definition.function, attempt)

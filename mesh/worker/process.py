@@ -11,9 +11,12 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 
+from prometheus_client import REGISTRY
+
 from mesh.app import Mesh
 from mesh.errors import SettingsError
-from mesh.settings.model import EventLoop
+from mesh.settings.model import EventLoop, MetricsSettings
+from mesh.telemetry.serving import MetricsServer
 from mesh.worker.exits import Exit
 from mesh.worker.signals import StopSignals
 from mesh.worker.worker import Service, Worker, run_worker
@@ -32,6 +35,7 @@ def run_process(
     is_burst: bool = False,
     lifeline: int | None = None,
     beside: Service | None = None,
+    place: int = 0,
 ) -> Exit:
     """Run a worker in this process until a signal, the end of its supervisor or of its queues.
 
@@ -42,6 +46,8 @@ def run_process(
         is_burst: Stop when the queues are empty.
         lifeline: A descriptor whose end means that the supervisor is gone.
         beside: Another service to run on the same loop, for as long as the worker.
+        place: The process's number among those of its supervisor; its metrics are served so
+            many ports further on.
 
     Returns:
         ``OK`` if every running job could finish, else ``FAILED``.
@@ -53,8 +59,13 @@ def run_process(
     if lifeline is not None:
         grace_s = app.settings.worker.shutdown_grace_s
         _watch_lifeline(lifeline, grace_s + _ORPHAN_MARGIN_S)
+    pages = _pages(app.settings.metrics, worker, place)
     with asyncio.Runner(loop_factory=loop_factory(app.settings.worker.loop)) as runner:
-        in_time = runner.run(_serve(app, worker, signals, is_burst=is_burst, beside=beside))
+        try:
+            in_time = runner.run(_serve(app, worker, signals, is_burst=is_burst, beside=beside))
+        finally:
+            if pages is not None:
+                pages.stop()
         code = Exit.OK if in_time else Exit.FAILED
         _leave_within(_LEAVE_LIMIT_S, code)
     return code
@@ -76,6 +87,21 @@ def loop_factory(name: EventLoop) -> Callable[[], asyncio.AbstractEventLoop] | N
     return factory
 
 
+def _pages(settings: MetricsSettings, worker: Worker, place: int) -> MetricsServer | None:
+    """Serve metrics and probes if the settings say so."""
+    if settings.port is None:
+        return None
+    health = worker.health
+    pages = MetricsServer(
+        REGISTRY,
+        host=settings.host,
+        port=settings.port + place if settings.port else 0,
+        checks={"/livez": health.why_not_live, "/readyz": health.why_not_ready},
+    )
+    pages.start()
+    return pages
+
+
 async def _serve(
     app: Mesh,
     worker: Worker,
@@ -93,6 +119,10 @@ async def _serve(
         if count >= 2 and worker.is_ready:
             worker.hurry()
 
+    def on_command(is_hurried: bool) -> None:
+        on_signal(2 if is_hurried else 1)
+
+    worker.on_stop = on_command
     signals.tell(on_signal)
     try:
         return await run_worker(worker, stop, is_burst=is_burst, beside=beside)

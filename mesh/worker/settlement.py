@@ -20,8 +20,8 @@ from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo
 from mesh.errors import BrokerError, PayloadTooLargeError
-from mesh.telemetry.metrics import TaskTally, WorkerMetrics
 from mesh.telemetry.redaction import Redactor
+from mesh.telemetry.tallies import TaskTally, WorkerMetrics
 from mesh.transport import frames
 from mesh.transport.puller import ACK, NAK, nak_after
 from mesh.worker.attempt import Attempt
@@ -320,5 +320,5 @@ class Settlement:
             tally.ran(result, *_times(attempt))
 
 
-def _times(attempt: Attempt) -> tuple[int, int, int]:
-    return attempt.enqueued_at_ms, attempt.started_ms, attempt.finished_ms
+def _times(attempt: Attempt) -> tuple[int, int, int, str]:
+    return attempt.enqueued_at_ms, attempt.started_ms, attempt.finished_ms, attempt.trace_id

@@ -18,8 +18,8 @@ from mesh.worker.signals import StopSignals
 
 log = logging.getLogger("mesh.supervisor")
 
-Command = Callable[[int], Sequence[str]]
-"""What to run, given the descriptor that ends with the supervisor."""
+Command = Callable[[int, int], Sequence[str]]
+"""What to run, given the descriptor that ends with the supervisor and the process's number."""
 
 Watch = Callable[[anyio.Event], AsyncIterator[list[str]]]
 """Yields the paths of changed files until the event is set."""
@@ -134,8 +134,8 @@ class Supervisor:
                     group.start_soon(self._follow, self._watch(self._stopping))
                 group.start_soon(self._limit, done)
                 async with anyio.create_task_group() as slots:
-                    for _ in range(self._count):
-                        slots.start_soon(self._keep, theirs)
+                    for place in range(self._count):
+                        slots.start_soon(self._keep, theirs, place)
                 done.set()
                 self._stopping.set()
         finally:
@@ -153,12 +153,12 @@ class Supervisor:
         for process in list(self._running):
             _send(process, signal.SIGTERM if count <= 2 else signal.SIGKILL)
 
-    async def _keep(self, lifeline: int) -> None:
-        """Keep one process running, one after the other."""
+    async def _keep(self, lifeline: int, place: int) -> None:
+        """Keep one process running, one after the other, each with the same number."""
         backoff = Backoff()
         while not self._stopping.is_set():
             started_s = self._clock.monotonic()
-            process, code = await self._run_one(lifeline)
+            process, code = await self._run_one(lifeline, place)
             if self._stopping.is_set():
                 # A process that died of the signal had not yet come so far as to take jobs.
                 self._codes.append(Exit.OK if code in (0, -signal.SIGTERM) else Exit.FAILED)
@@ -181,9 +181,9 @@ class Supervisor:
                     )
                     await self._pause(pause_s)
 
-    async def _run_one(self, lifeline: int) -> tuple[Process, int]:
+    async def _run_one(self, lifeline: int, place: int) -> tuple[Process, int]:
         process = await anyio.open_process(
-            self._command(lifeline),
+            self._command(lifeline, place),
             stdin=subprocess.DEVNULL,
             stdout=None,
             stderr=None,

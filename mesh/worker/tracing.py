@@ -8,6 +8,7 @@ from opentelemetry.context import attach, detach
 
 from mesh.clock import Clock
 from mesh.contract.records import ErrorInfo
+from mesh.telemetry.exemplars import current_trace_id
 from mesh.telemetry.tracing import Delivered, WorkerSpans
 from mesh.transport import frames
 from mesh.worker.attempt import Attempt
@@ -54,6 +55,7 @@ class TracedExecutor:
         """Run the task and say how the attempt ended; raises nothing."""
         opened = attempt.trace = self._spans.begin(self._delivered(attempt))
         token = attach(opened.context)
+        attempt.trace_id = current_trace_id()
         try:
             outcome = await self._executor.execute(attempt)
         finally:

@@ -18,10 +18,11 @@ from mesh.client.client import Client
 from mesh.contract.subjects import consumer_name
 from mesh.errors import BrokerError, NotProvisionedError
 from mesh.policy.lanes import Lane
-from mesh.telemetry.metrics import WorkerMetrics
+from mesh.telemetry.tallies import WorkerMetrics
 from mesh.topology import ConsumerPlan
 from mesh.transport.puller import PULL_EXPIRES_S
 from mesh.worker.attempt import Attempt
+from mesh.worker.health import may_be_sent
 
 log = logging.getLogger("mesh.worker")
 
@@ -225,10 +226,7 @@ def is_stuck(info: dict[str, Any], patience_s: float) -> bool:
         info: What the server says of the consumer.
         patience_s: How long that is.
     """
-    if not info.get("num_pending") or info.get("paused"):
-        return False
-    most = info["config"].get("max_ack_pending", -1)
-    if 0 < most <= info.get("num_ack_pending", 0):
+    if not may_be_sent(info):
         return False
     last = info["delivered"].get("last_active") or info["created"]
     return _seconds_between(last, info["ts"]) > patience_s

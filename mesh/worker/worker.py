@@ -14,23 +14,23 @@ import anyio
 import anyio.to_thread
 from prometheus_client import CollectorRegistry
 
+from mesh import __version__
 from mesh.app import Mesh
 from mesh.client.client import Client
 from mesh.clock import SYSTEM_CLOCK, Clock
-from mesh.contract.lifecycle import PRIORITIES
+from mesh.contract.workers import WorkerCommand
 from mesh.errors import BrokerError, NotProvisionedError
 from mesh.identifiers import check_queue, new_worker_id
-from mesh.policy.lanes import WEIGHTS, Feed, Lane
-from mesh.tasks.options import Pool
-from mesh.telemetry.metrics import WorkerMetrics, default_metrics
 from mesh.telemetry.redaction import Redactor
+from mesh.telemetry.tallies import WorkerGauges, WorkerMetrics, default_metrics
 from mesh.telemetry.tracing import job_spans
-from mesh.worker.attempt import Attempt
 from mesh.worker.capturing import capturing
 from mesh.worker.consumer import Consumer
 from mesh.worker.ending import Endings
 from mesh.worker.executor import Executor
+from mesh.worker.feeding import computing_queues, make_feeds
 from mesh.worker.fence import Fence
+from mesh.worker.health import Health, Progress
 from mesh.worker.heartbeat import Heartbeat
 from mesh.worker.intake import Intake
 from mesh.worker.joblog import JobLog, log_rules
@@ -38,6 +38,7 @@ from mesh.worker.keys import KeyCheck
 from mesh.worker.limits import TimeKeeper
 from mesh.worker.news import News
 from mesh.worker.pools import ProcessPool, ThreadPool
+from mesh.worker.presence import Presence
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
 from mesh.worker.tracing import TracedExecutor, TracedSettlement
@@ -66,6 +67,8 @@ class Worker:
     Attributes:
         id: The worker's id, as records name it.
         queues: The queues it serves.
+        health: What its probes are told.
+        on_stop: Ends it, and hands its jobs back at once if told so; set by whoever runs it.
         is_ready: Whether it has begun to take jobs.
         was_cut_short: Whether attempts were stopped because they did not finish in time.
     """
@@ -90,6 +93,10 @@ class Worker:
         self._stack = contextlib.AsyncExitStack()
         self._client: Client
         self._consumer: Consumer
+        self._threads: ThreadPool
+        self._computing: list[str] = []
+        self.health = Health()
+        self.on_stop: Callable[[bool], None] | None = None
         self.is_ready = False
         self.was_cut_short = False
 
@@ -105,13 +112,16 @@ class Worker:
         await self._ensure_lanes(client)
         recorder = Recorder(self._settings, self.id, self._clock)
         consumer = self._consumer = self._assemble(client, recorder)
+        progress = Progress(consumer.feeds, self._settings.metrics.stuck_after_s, self._clock)
         heartbeat = Heartbeat(
             self._settings,
             recorder,
             consumer.attempts,
             f"mesh-heartbeat-{self.id}",
-            self._metrics,
+            metrics=self._metrics,
+            duties=[progress.watch, self._presence(consumer).keep],
         )
+        self._measure(client, consumer, progress, heartbeat)
         await anyio.to_thread.run_sync(heartbeat.start)
         self._stack.callback(heartbeat.stop)
         self._stack.enter_context(capturing(self.id, self._settings.events))
@@ -120,7 +130,7 @@ class Worker:
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
-        self.is_ready = True
+        self.is_ready = self.health.is_serving = True
         log.info("worker ready", extra={"worker": self.id, "queues": self.queues})
         return self
 
@@ -131,6 +141,7 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         """Drain: no new jobs, running ones get the grace time, what is left is handed back."""
+        self.health.is_serving = False
         with anyio.CancelScope(shield=True):
             left = await self._consumer.drain(self._settings.worker.shutdown_grace_s)
             self.was_cut_short = self.was_cut_short or bool(left)
@@ -144,6 +155,38 @@ class Worker:
         for attempt in self._consumer.attempts():
             self.was_cut_short = self.was_cut_short or not attempt.finished_ms
             attempt.stop("shutdown")
+
+    def _presence(self, consumer: Consumer) -> Presence:
+        """Have the worker seen, and told what to do."""
+        loop = asyncio.get_running_loop()
+
+        def obey(command: WorkerCommand) -> str:
+            if command.command == "set":
+                if command.concurrency is None:
+                    return "it is not said to what"
+                loop.call_soon_threadsafe(self._resize, command.concurrency)
+                return ""
+            if self.on_stop is None:
+                return "the program that it is a part of must stop it"
+            loop.call_soon_threadsafe(self.on_stop, command.command == "stop")
+            return ""
+
+        return Presence(
+            self.id,
+            self.queues,
+            slots=lambda: sum(feed.slots for feed in consumer.feeds),
+            attempts=consumer.attempts,
+            is_draining=lambda: self.is_ready and not self.health.is_serving,
+            obey=obey,
+            clock=self._clock,
+        )
+
+    def _resize(self, concurrency: int) -> None:
+        """Run so many jobs at once from now on; those of the process pool stay as they are."""
+        self._threads.resize(concurrency)
+        for feed in self._consumer.feeds:
+            if any(lane.queue not in self._computing for lane in feed.lanes):
+                feed.resize(concurrency)
 
     @property
     def running(self) -> int:
@@ -197,11 +240,12 @@ class Worker:
         processes = ProcessPool(self._app_reference, worker.process_pool, rules)
         self._stack.callback(processes.close)
         timekeeper = TimeKeeper(self._clock, intake.timeout_of)
+        self._threads = ThreadPool(worker.concurrency)
         spans = job_spans(settings)
         executor: Executor | TracedExecutor
         executor = plain = Executor(
             self._clock,
-            ThreadPool(worker.concurrency),
+            self._threads,
             processes,
             timekeeper,
             lease_s=worker.ack_wait_s,
@@ -210,7 +254,8 @@ class Worker:
         if spans is not None:
             now = asyncio.get_running_loop().time
             executor = TracedExecutor(plain, spans.worker, self._clock, now)
-        feeds = self._feeds(processes.size)
+        self._computing = computing_queues(self._app, self.queues)
+        feeds = make_feeds(self._settings.worker, self.queues, self._computing, processes.size)
         consumer = Consumer(
             client,
             feeds=feeds,
@@ -219,7 +264,6 @@ class Worker:
             timekeeper=timekeeper,
             clock=self._clock,
         )
-        self._metrics.running = lambda: consumer.running
         lanes = [lane for feed in feeds for lane in feed.lanes]
         consumer.watchdog = Watchdog(client, lanes, consumer, self._metrics)
         client.publisher.storage.on_found = lambda: self._metrics.noticed("disk-full")
@@ -252,30 +296,26 @@ class Worker:
             on_settled=consumer.settled,
         )
 
-    def _feeds(self, children: int) -> list[Feed[Attempt]]:
-        """Give queues whose tasks all run in the process pool as many slots as it has children.
-
-        A job fetched beyond that would wait here while another worker's child is idle.
-        """
-        default = self._settings.job_defaults.queue
-        pools: dict[str, set[Pool]] = {}
-        for task in self._app.tasks:
-            pools.setdefault(task.options.queue or default, set()).add(task.options.pool)
-        computing = [queue for queue in self.queues if pools.get(queue) == {Pool.PROCESS}]
-        others = [queue for queue in self.queues if queue not in computing]
-        slots = ((others, self._settings.worker.concurrency), (computing, children))
-        is_strict = self._settings.worker.strict_priority
-        return [
-            Feed(_lanes(queues), count, is_strict=is_strict)
-            for queues, count in slots
-            if queues
-        ]
-
-
-def _lanes(queues: Sequence[str]) -> list[Lane[Attempt]]:
-    return [
-        Lane(queue, priority, WEIGHTS[priority]) for queue in queues for priority in PRIORITIES
-    ]
+    def _measure(
+        self, client: Client, consumer: Consumer, progress: Progress, heartbeat: Heartbeat
+    ) -> None:
+        """Have the metrics and the probes told of this worker."""
+        health = self.health
+        health.follow(
+            progress,
+            is_beating=lambda: heartbeat.is_alive,
+            is_connected=lambda: client.connection.is_connected,
+        )
+        self._metrics.gauges = lambda: WorkerGauges(
+            worker=self.id,
+            version=__version__,
+            slots=sum(feed.slots for feed in consumer.feeds),
+            running=consumer.running,
+            is_ready=not health.why_not_ready(),
+            is_connected=health.is_connected,
+            stuck_s=health.stuck_s,
+        )
+        client.connection.on_reconnect(self._metrics.reconnected)
 
 
 async def run_worker(

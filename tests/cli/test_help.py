@@ -130,7 +130,7 @@ def test_a_shell_gets_its_script(shell: str, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("words", "number", "expected"),
     [
-        ("mesh wor", "1", {"worker"}),
+        ("mesh wor", "1", {"worker", "workers"}),
         ("mesh contract ", "2", {"write", "check"}),
         ("mesh enqueue t --prio", "3", {"--priority"}),
         ("mesh enqueue t --priority h", "4", {"high"}),

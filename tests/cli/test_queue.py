@@ -142,3 +142,16 @@ def test_a_namespace_that_is_not_set_up_is_named(cli: CommandLine) -> None:
     """The message says what to run."""
     assert "mesh setup" in cli("queue", "list", code=1)
     assert "mesh setup" in cli("queue", "pause", "mail", code=1)
+
+
+def test_the_top_of_the_queues_is_shown_with_its_rate(cli: CommandLine, app: str) -> None:
+    """Pending jobs, jobs in flight and rates, as often as was asked for."""
+    cli("setup", app)
+    cli("enqueue", "add", "--json", "[1, 2]")
+
+    lines = cli("queue", "top", "--every", "10ms", "--times", "2", "--json").splitlines()
+    words = cli("queue", "top", "--every", "10ms", "--times", "1")
+
+    assert len(lines) == 2
+    assert '"pending":1' in lines[0]
+    assert words.split("\n")[1].split()[:4] == ["default", "1", "0", "0.0/s"]

@@ -69,7 +69,7 @@ async def test_a_process_that_always_dies_is_not_restarted_in_a_hot_loop(
 ) -> None:
     """Each restart waits longer than the one before, and a signal ends the waiting."""
     supervisor = Supervisor(
-        lambda _: [sys.executable, "-c", "raise SystemExit(1)"], count=1, grace_s=1
+        lambda _, __: [sys.executable, "-c", "raise SystemExit(1)"], count=1, grace_s=1
     )
     code: Exit | None = None
     with StopSignals() as signals, caplog.at_level(logging.WARNING, "mesh.supervisor"):
@@ -97,7 +97,7 @@ async def test_a_process_that_ignores_signals_is_killed(tmp_path: Path) -> None:
         "while True: signal.pause()\n"
     )
     supervisor = Supervisor(
-        lambda _: [sys.executable, "-c", deaf, str(ready)], count=1, grace_s=60
+        lambda _, __: [sys.executable, "-c", deaf, str(ready)], count=1, grace_s=60
     )
     code: Exit | None = None
     with StopSignals() as signals:

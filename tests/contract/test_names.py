@@ -28,6 +28,7 @@ from mesh.identifiers import (
     check_queue,
     check_schedule_id,
     new_job_id,
+    new_worker_id,
 )
 from mesh.settings.model import Settings
 from mesh.topology import Topology
@@ -44,6 +45,7 @@ PRIORITY = st.sampled_from(PRIORITIES)
 ARGUMENTS: dict[str, st.SearchStrategy[str]] = {
     "queue": QUEUES,
     "schedule_id": QUEUES,
+    "worker_id": st.builds(new_worker_id),
     "priority": PRIORITY,
     "job_id": JOB_IDS,
     "service": QUEUES,
@@ -103,6 +105,7 @@ def buckets(row: Row, names: Names) -> st.SearchStrategy[str]:
                 names.control_bucket,
                 names.locks_bucket,
                 names.schedules_bucket,
+                names.workers_bucket,
             ]
         )
     return st.sampled_from([names.payloads_bucket, names.outputs_bucket])
@@ -254,7 +257,9 @@ def test_the_table_says_what_the_server_is_told() -> None:
         kind = "work queue" if plan["retention"] == "workqueue" else "limits"
         assert row.retention.startswith(f"{kind}: ")
         if plan.get("max_age"):
-            assert f" {plan['max_age'] // 86_400_000_000_000} days" in row.retention
+            age_s = plan["max_age"] // 1_000_000_000
+            words = f"{age_s // 86_400} days" if age_s > 86_400 else f"{age_s // 60} minutes"
+            assert f" {words}" in row.retention
 
 
 def test_the_table_says_which_stream_keeps_a_subject() -> None:
@@ -273,6 +278,7 @@ def filled(pattern: str) -> str:
     examples = {
         "<ns>": "mesh",
         "<NS>": "MESH",
+        "<worker_id>": "web-1-9f",
         "<queue>": "email",
         "<priority>": "high",
         "<job_id>": "order-9",

@@ -20,6 +20,7 @@ from mesh.contract.lifecycle import State
 from mesh.contract.records import DeadLetter, ErrorInfo, LaneTrust, ProgressRecord, ResultRecord
 from mesh.contract.schedules import Pause, Schedule, ScheduleStatus
 from mesh.contract.timetable import Timetable
+from mesh.contract.workers import RunningJob, WorkerAnswer, WorkerCommand, WorkerRecord
 from mesh.errors import MalformedJobError
 
 FOLDER = Path(__file__).parents[2] / "subjects"
@@ -63,6 +64,9 @@ REAL: list[tuple[str, msgspec.Struct]] = [
     ),
     ("schedule_status", ScheduleStatus(1)),
     ("schedule_status", ScheduleStatus(1, 2, 3, 4, "j", "failed", 5, 6, 7, 8)),
+    ("worker", WorkerRecord("w-1", jobs=(RunningJob("order-9", "t", "q", 1),))),
+    ("worker_command", WorkerCommand("set", 5)),
+    ("worker_answer", WorkerAnswer(is_done=False, message="no")),
 ]
 WRONG: dict[str, list[dict[str, Any]]] = {
     "envelope": [
@@ -98,6 +102,9 @@ WRONG: dict[str, list[dict[str, Any]]] = {
     ],
     "event": [{}, {"kind": "odd", "job_id": "a", "at_ms": 1}, {"kind": "dead", "job_id": "a"}],
     "dead_letter": [{}, {"job_id": "a", "queue": "q", "priority": "high", "task": "t"}],
+    "worker": [{}, {"worker": 1}, {"worker": "w", "pid": -1}],
+    "worker_command": [{}, {"command": "dance"}, {"command": "set", "concurrency": 0}],
+    "worker_answer": [{}, {"is_done": 1}],
     "lane_trust": [{}, {"epoch": 1}, {"epoch": "e", "until_sequence": -1}],
     "schedule": [
         {},

@@ -19,7 +19,7 @@ from support.clocks import HandClock
 
 from mesh.client.messages import MessageMaker, delayed_block
 from mesh.clock import SYSTEM_CLOCK
-from mesh.contract import envelope, headers, leases, records, schedules, subjects
+from mesh.contract import envelope, headers, leases, records, schedules, subjects, workers
 from mesh.contract.case import ERRORS
 from mesh.contract.envelope import Envelope
 from mesh.contract.events import Event
@@ -58,6 +58,9 @@ RECORDS: dict[str, type[msgspec.Struct]] = {
     "turn": leases.Turn,
     "schedule": schedules.Schedule,
     "schedule_status": schedules.ScheduleStatus,
+    "worker": workers.WorkerRecord,
+    "worker_command": workers.WorkerCommand,
+    "worker_answer": workers.WorkerAnswer,
 }
 
 

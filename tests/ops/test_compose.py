@@ -1,15 +1,24 @@
-"""docker-compose.yml and its Dockerfile hold together; no Docker engine is asked."""
+"""docker-compose.yml and its Dockerfile hold together, and its commands run; without an engine.
+
+The last test starts what each service starts, as programs of this machine, in the order that
+the file asks for.
+"""
 
 from __future__ import annotations
 
 import re
 import subprocess
-import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from support.command_line import LIMIT_S, CommandLine
+from support.mesh_commands import accept
+from support.prometheus import find
+from support.scraping import fetch
+from support.waiting import until_sync
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
@@ -24,23 +33,19 @@ def mounts(service: dict[str, Any]) -> list[tuple[str, str]]:
     return [(parts[0], parts[1]) for parts in (volume.split(":") for volume in volumes)]
 
 
-def test_the_file_has_the_server_its_streams_a_worker_and_a_scheduler() -> None:
-    """The services are nats, setup, worker and scheduler."""
-    assert SERVICES.keys() >= {"nats", "setup", "worker", "scheduler"}
+def test_the_file_has_all_that_is_needed_and_what_watches_it() -> None:
+    """The server, its streams, a worker, a scheduler, an exporter, Prometheus and Grafana."""
+    needed = {"nats", "setup", "worker", "scheduler"}
+    assert SERVICES.keys() >= needed | {"exporter", "prometheus", "grafana"}
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_service_runs_a_command_that_mesh_has(name: str) -> None:
-    """The first word of each command is a subcommand of mesh."""
-    subcommand: str = OURS[name]["command"][0]
-    mesh = Path(sys.executable).with_name("mesh")
-
-    done = subprocess.run([mesh, subcommand, "--help"], capture_output=True, check=False)
-
-    assert done.returncode == 0, done.stderr.decode()
+    """The command line takes the command as it stands."""
+    accept(OURS[name]["command"])
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", sorted(OURS.keys() - {"exporter"}))
 def test_a_service_names_an_app_that_exists(name: str) -> None:
     """The app in each command is a file of the repository and a name that the file binds."""
     command: list[str] = OURS[name]["command"]
@@ -127,7 +132,7 @@ def test_images_are_pinned() -> None:
     composed: list[str] = [service["image"] for n, service in SERVICES.items() if n not in OURS]
     based = re.findall(r"^FROM (\S+)", DOCKERFILE.read_text("utf-8"), re.MULTILINE)
 
-    assert all(re.search(r":\d+\.\d+", image) for image in [*composed, *based])
+    assert all(re.search(r":v?\d+\.\d+", image) for image in [*composed, *based])
 
 
 def test_the_image_runs_mesh_as_an_ordinary_user() -> None:
@@ -150,3 +155,58 @@ def test_the_builder_is_sent_all_that_is_copied() -> None:
     )
 
     assert {f"!{f}" for line in copied for f in line.split()} <= set(kept)
+
+
+def test_prometheus_is_given_the_files_that_it_reads() -> None:
+    """Its configuration and rules are mounted where it looks, and its targets are services."""
+    targets = {target: source for source, target in mounts(SERVICES["prometheus"])}
+    config: dict[str, Any] = yaml.safe_load(
+        (ROOT / "ops/prometheus/prometheus.yml").read_text()
+    )
+    scraped = {
+        str(name).partition(":")[0]
+        for job in config["scrape_configs"]
+        for way in (*job.get("static_configs", []), *job.get("dns_sd_configs", []))
+        for name in (*way.get("targets", []), *way.get("names", []))
+    }
+
+    read = next(w for w in SERVICES["prometheus"]["command"] if w.startswith("--config.file="))
+    assert targets[read.partition("=")[2]] == "./ops/prometheus/prometheus.yml"
+    assert targets["/etc/prometheus/rules"] == "./ops/prometheus/rules"
+    assert config["rule_files"] == ["rules/*.yml"]
+    assert scraped == {"worker", "exporter"}
+
+
+def test_prometheus_takes_its_options() -> None:
+    """The real program knows each flag that it is given."""
+    done = subprocess.run([find("prometheus"), "--help"], capture_output=True, check=False)
+    flags = {word.partition("=")[0] for word in SERVICES["prometheus"]["command"]}
+
+    assert {flag for flag in flags if flag.encode() not in done.stdout + done.stderr} == set()
+
+
+def here(name: str) -> list[str]:
+    """A service's command with the paths of this machine, and any free port."""
+    command: list[str] = OURS[name]["command"]
+    words = [str(ROOT / word) if ".py:" in word else word for word in command]
+    ports = {word for option, word in pairwise(words) if option.endswith("port")}
+    return ["0" if word in ports else word for word in words]
+
+
+def test_a_job_runs_when_each_service_is_started_by_itself(cli: CommandLine) -> None:
+    """What setup, worker and exporter start, as the file has it, runs a job and tells of it."""
+    cli(*here("setup"))
+    with cli.start(*here("worker")) as worker, cli.start(*here("exporter")) as exporter:
+        worker.says("worker ready")
+        exporter.says("serving metrics")
+        cli("enqueue", "greet", "--json", '["Ada"]', "--wait")
+
+        for program in (worker, exporter):
+            port = re.findall(r"address=http://0.0.0.0:(\d+)", program.log)[0]
+            assert "mesh_build_info" in fetch(f"http://127.0.0.1:{port}/metrics")[1]
+            until_sync(
+                lambda port=port: fetch(f"http://127.0.0.1:{port}/readyz")[0] == 200,
+                "it is ready",
+                LIMIT_S,
+            )
+        assert (worker.stop(), exporter.stop()) == (0, 0)

@@ -44,6 +44,24 @@ def list_(*, output: Output, target: Target) -> None:
 
 
 @queue.command
+@click.option("--every", type=duration, default="2s", metavar="DURATION", help="How often.")
+@click.option("--times", type=click.IntRange(min=0), default=0, help="How often in all; 0: on.")
+@connects
+@prints
+def top(*, output: Output, target: Target, every: float, times: int) -> None:
+    """Show every queue again and again, the fullest first.
+
+    With the jobs given out each second, and how fast the queue grows; until Ctrl-C.
+    """
+    from mesh.cli.queue_top import show_rates
+
+    async def follow(mesh: Mesh) -> None:
+        await show_rates(mesh, output, every, times)
+
+    target.run(follow)
+
+
+@queue.command
 @named
 @connects
 @prints

@@ -41,7 +41,15 @@ if TYPE_CHECKING:
 @click.option(
     "--with-scheduler", "has_scheduler", is_flag=True, help="Keep schedules in it, too."
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="Serve metrics and probes; 0: any free port.",
+)
+@click.option("--metrics-host", metavar="ADDRESS", help="Where to serve them.")
 @click.option("--lifeline", type=int, hidden=True)
+@click.option("--place", type=int, default=0, hidden=True)
 @connects
 @prints
 def worker(
@@ -57,7 +65,10 @@ def worker(
     drain_timeout: float | None,
     loop: str | None,
     has_scheduler: bool,
+    metrics_port: int | None,
+    metrics_host: str | None,
     lifeline: int | None,
+    place: int,
 ) -> int:
     """Run the jobs of APP.
 
@@ -73,6 +84,8 @@ def worker(
         concurrency=concurrency,
         drain_timeout_s=drain_timeout,
         loop=loop,
+        metrics_host=metrics_host,
+        metrics_port=metrics_port,
         is_burst=is_burst,
         is_json=output.is_json,
         has_scheduler=has_scheduler,
@@ -80,7 +93,7 @@ def worker(
     with debug_on_signal():
         if reloads:
             return _reload(reference, target, options, processes or 1)
-        return _run(reference, target, options, processes, lifeline)
+        return _run(reference, target, options, processes, lifeline=lifeline, place=place)
 
 
 def _reload(reference: str, target: Target, options: WorkerOptions, count: int) -> int:
@@ -103,7 +116,9 @@ def _run(
     target: Target,
     options: WorkerOptions,
     processes: int | None,
+    *,
     lifeline: int | None,
+    place: int,
 ) -> int:
     """Run one worker here, or supervise several."""
     import asyncio
@@ -135,4 +150,5 @@ def _run(
             is_burst=options.is_burst,
             lifeline=lifeline,
             beside=beside,
+            place=place,
         )

@@ -13,7 +13,7 @@ from support.waiting import until
 
 from mesh.errors import BrokerError, NotProvisionedError
 from mesh.policy.lanes import Lane
-from mesh.telemetry.metrics import WorkerMetrics
+from mesh.telemetry.tallies import WorkerMetrics
 from mesh.worker.attempt import Attempt
 from mesh.worker.watchdog import Watchdog, is_stuck
 

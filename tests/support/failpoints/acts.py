@@ -8,13 +8,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+from prometheus_client import CollectorRegistry
+from support.waiting import until
 
 import mesh.client.lanes
 from mesh import Mesh
 from mesh.client.letters import Changes, DeadLetterNotFoundError
 from mesh.client.task import Task
 from mesh.contract import headers
-from mesh.errors import BrokerError, JobEndedError, JobNotFoundError
+from mesh.errors import BrokerError, JobEndedError, JobNotFoundError, WorkerNotFoundError
+from mesh.exporter.exporter import Exporter
 from mesh.transport import frames
 
 Act = Callable[[Mesh, str], Awaitable[None]]
@@ -211,6 +214,33 @@ async def set_up(app: Mesh, prefix: str) -> None:
         await client.provisioner.tear_down()
 
 
+async def command(app: Mesh, prefix: str) -> None:
+    """Look at the workers and tell one to run more at once; look at all that is there."""
+
+    async def is_seen() -> bool:
+        return bool(await app.workers.list())
+
+    await until(is_seen, "a worker is seen", LIMIT_S)
+    live = (await app.workers.list())[-1].worker
+    nobody = f"{prefix}-nobody"
+    with contextlib.suppress(WorkerNotFoundError):  # It may just have been replaced.
+        await app.workers.get(live)
+    with contextlib.suppress(WorkerNotFoundError):
+        await app.workers.set(live, concurrency=50)
+    for tell in (app.workers.drain, app.workers.stop):
+        with contextlib.suppress(WorkerNotFoundError):
+            await tell(nobody)
+    await app.send("plain", job_id=f"{prefix}-o", delay="1s")
+    client = await app.client()
+    await client.publisher.publish(client.names.dead(prefix, "x"), b"", b"{}")
+    exporter = Exporter(app.client, registry=CollectorRegistry())
+    await exporter.look()
+    await client.connection.api(
+        f"STREAM.PURGE.{client.names.dead_stream}", {"filter": client.names.dead(prefix, "x")}
+    )
+    await app.job(f"{prefix}-o").result(timeout=LIMIT_S)
+
+
 ACTS: dict[str, Act] = {
     act.__name__: act
     for act in (
@@ -227,5 +257,6 @@ ACTS: dict[str, Act] = {
         read_ledger,
         put_right,
         set_up,
+        command,
     )
 }

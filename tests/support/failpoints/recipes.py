@@ -217,11 +217,13 @@ _FINISH = "worker.ending:Endings.finish/publish before hang"
 _START = "worker.consumer:Consumer.start/confirm before raise"
 _OPEN = "client.client:Client.open/confirm before raise"
 _WATCHFUL = {"MESH_TEST_WATCH_EVERY": "0.3"}
+_RESTLESS = {"MESH_METRICS_STUCK_AFTER": "0.4s"}
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("slow", slow),  # First: it is there long enough for every habit of a worker.
+        # First: it is there long enough for every habit of a worker.
+        Recipe("slow", slow, environment=_RESTLESS),
         Recipe("plain", plain),
         Recipe("large_arguments", large_arguments),
         Recipe("large_result", large_result),
@@ -269,6 +271,7 @@ RECIPES = {
         Recipe("read_ledger", nothing, act="read_ledger"),
         Recipe("put_right", nothing, act="put_right"),
         Recipe("set_up", nothing, act="set_up"),
+        Recipe("command", nothing, act="command", environment=_RESTLESS),
         Recipe("no_connection", nothing, act="enqueue", companions=(_OPEN,)),
         Recipe("claim", nothing, act="claim"),
         Recipe("claim_leftovers", nothing, act="claim_leftovers"),

@@ -19,7 +19,7 @@ import mesh
 
 ROOT = Path(inspect.getfile(mesh)).parent
 
-WALKED = ("app.py", "client", "worker", "scheduler", "transport")
+WALKED = ("app.py", "client", "exporter", "worker", "scheduler", "transport")
 """Where jobs are handled. The doctor is left out as a whole: it asks, and changes nothing."""
 
 NOT_WALKED = {
@@ -66,6 +66,8 @@ LOCAL = {
     "aclose": "ends a generator, or stops threads and processes",
     "settlement.close": "waits for tasks whose own awaits are sites",
     "execute": "runs the user's function",
+    "duty": "goes on beside the heartbeat; its own awaits are sites",
+    "self.look": "looks, whose own awaits are sites",
 }
 """What an await may name without being a site - a module, or a function - and why."""
 

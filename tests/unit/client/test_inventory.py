@@ -27,7 +27,7 @@ JOB = NAMES.job("q", "normal", "j")
 
 def lane(*, settled: int = 0, delivered: int = 0, running: int = 0) -> LaneState:
     """The state of the only lane."""
-    return LaneState("q", "normal", 0, running, 0, 1, False, 0, delivered, settled, NOW, {})
+    return LaneState("q", "normal", 0, running, 0, 1, False, 0, delivered, 0, settled, NOW, {})
 
 
 def entry(sequence: int, subject: str = JOB, body: bytes = b"{}") -> Entry:
