@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, overload
 
+from mesh.archive.queries import Archive, BlockingArchive
 from mesh.client.admission import Enqueued
 from mesh.client.blocking import BlockingJob, Portal
 from mesh.client.blocking_letters import BlockingDeadLetters
@@ -239,6 +240,14 @@ class Mesh:
         """The jobs that failed for good: list, replay, purge them."""
         return DeadLetters(self.client)
 
+    def archive(self, url: str | None = None) -> Archive:
+        """What `mesh archive` has stored, to be asked in ``async with``; needs no NATS server.
+
+        Args:
+            url: The database; None: the setting ``archive.url``.
+        """
+        return Archive(url or self.settings.archive.url, self.settings.namespace)
+
     async def setup(self, queues: Sequence[str] = ()) -> list[Step]:
         """Create or update the streams, buckets and consumers this app needs; idempotent.
 
@@ -340,6 +349,15 @@ class BlockingMesh:
     def dead_letters(self) -> BlockingDeadLetters:
         """The jobs that failed for good; see ``Mesh.dead_letters``."""
         return BlockingDeadLetters(self._app.dead_letters, self._app.portal)
+
+    def archive(self, url: str | None = None) -> BlockingArchive:
+        """What `mesh archive` has stored, to be asked in ``with``; see ``Mesh.archive``.
+
+        Raises:
+            ArchiveError: There is no archive, or it is of another version.
+        """
+        settings = self._app.settings
+        return BlockingArchive(url or settings.archive.url, settings.namespace)
 
     def setup(self, queues: Sequence[str] = ()) -> list[Step]:
         """Create or update what the app needs; see ``Mesh.setup``."""

@@ -353,6 +353,13 @@ class UnreadableRecordError(MeshError, ValueError):
         )
 
 
+# --- The archive ------------------------------------------------------------------------------
+
+
+class ArchiveError(MeshError):
+    """The archive of jobs cannot be opened, read or written, or is of another version."""
+
+
 # --- The embedded server ----------------------------------------------------------------------
 
 

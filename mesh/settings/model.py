@@ -180,6 +180,22 @@ class EventsSettings(_Section, frozen=True):
     bodies: bool = False
 
 
+class ArchiveSettings(_Section, frozen=True):
+    """What `mesh archive` writes, and how long that is kept.
+
+    Attributes:
+        url: The database: a path, ``sqlite:PATH``, or ``postgresql://user@host/database``.
+        consumer: The durable consumer that reads the ledger; each archive has its own.
+        keep_s: How long jobs that did not fail are kept after their last event; 0: for ever.
+        keep_failed_s: How long jobs that failed are kept; 0: for ever.
+    """
+
+    url: Text = "sqlite:.mesh/archive.db"
+    consumer: QueueName = "archive"
+    keep_s: DurationOrZero = 7_776_000.0
+    keep_failed_s: DurationOrZero = 7_776_000.0
+
+
 class PublishSettings(_Section, frozen=True):
     """How jobs are published.
 
@@ -208,6 +224,7 @@ class Settings(_Section, frozen=True):
         worker: How workers take and run jobs.
         limits: Bounds of what is stored and of what runs at once.
         events: What the ledger keeps.
+        archive: What `mesh archive` writes.
         publish: How jobs are published.
         connect_timeout_s: How long one attempt to connect may take.
         ping_interval_s: How often a quiet server is asked for a sign of life; it is given up
@@ -225,6 +242,7 @@ class Settings(_Section, frozen=True):
     worker: WorkerSettings = WorkerSettings()
     limits: LimitsSettings = LimitsSettings()
     events: EventsSettings = EventsSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     publish: PublishSettings = PublishSettings()
     connect_timeout_s: Duration = 5.0
     ping_interval_s: Duration = 10.0
