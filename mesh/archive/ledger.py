@@ -1,4 +1,4 @@
-"""The durable consumer through which an archive reads the ledger: whose it is, how far it is."""
+"""The durable consumer through which an archive reads the ledger, and whose it is."""
 
 from __future__ import annotations
 

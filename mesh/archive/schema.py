@@ -40,8 +40,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ),
         (
             "CREATE TABLE events (stream BIGINT NOT NULL, seq BIGINT NOT NULL, "
-            "at_ms BIGINT NOT NULL, kind TEXT NOT NULL, job_id TEXT NOT NULL, state TEXT NOT NULL, "
-            "detail TEXT, PRIMARY KEY (stream, seq)){without_rowid}"
+            "at_ms BIGINT NOT NULL, kind TEXT NOT NULL, job_id TEXT NOT NULL, "
+            "state TEXT NOT NULL, detail TEXT, PRIMARY KEY (stream, seq)){without_rowid}"
         ),
         "CREATE INDEX events_of_job ON events (job_id)",
         f"CREATE TABLE jobs ({_JOB_COLUMNS}, PRIMARY KEY (namespace, id)){{without_rowid}}",

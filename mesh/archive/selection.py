@@ -73,8 +73,11 @@ def after(cursor: str) -> Condition:
     """
     enqueued_ms, dot, job_id = cursor.partition(".")
     if not dot or not enqueued_ms.isdigit():
-        why = f"no page ended with {cursor!r}; give the `next` of the page before"
-        raise OptionError("after", why)
+        option, why = (
+            "after",
+            f"no page ended with {cursor!r}; give the `next` of the page before",
+        )
+        raise OptionError(option, why)
     return Condition("(enqueued_ms, id) < (?, ?)", (int(enqueued_ms), job_id))
 
 

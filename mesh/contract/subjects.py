@@ -43,6 +43,7 @@ class Names:
     """
 
     __slots__ = (
+        "archive_consumer",
         "cancel_signals",
         "control_bucket",
         "dead_stream",
@@ -80,6 +81,7 @@ class Names:
         self.cancel_signals = f"{namespace}.control.cancel.*"
         self.elections = f"$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.{self.jobs_stream}.*"
         self.due_consumer = "due-to-jobs"
+        self.archive_consumer = "archive"
         self.due_feed = f"{namespace}.feed.due"
 
     def job(self, queue: str, priority: str, job_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from mesh.cli.archives import app_of, database, keeps
 from mesh.cli.commands import archived
 from mesh.cli.options import connects, prints
 from mesh.cli.output import Output
+from mesh.cli.stores import prepare_store
 from mesh.cli.target import Target
 
 if TYPE_CHECKING:
@@ -139,6 +141,7 @@ def _run(
     app = app_of(target, database, consumer, keep, keep_failed)
     settings = app.settings.archive
     set_up_logging(app.settings.log_level, is_json=output.is_json)
+    prepare_store(Path(settings.url.removeprefix("sqlite:")))
     options = Options(settings.url, settings.consumer, _keep(settings), again, once)
 
     async def serve(signals: StopSignals, options: Options) -> int:
