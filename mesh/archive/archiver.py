@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
@@ -88,7 +89,7 @@ class Archiver:
         self._store: Store
         self._intake: Intake | None = None
         self._position: Position
-        self._complete_to = self._noted = 0
+        self._complete_to = self._noted = self._left = 0
         self._looked_s = self._pruned_s = float("-inf")
         self._again = options.again
         self._stop = asyncio.Event()
@@ -141,6 +142,7 @@ class Archiver:
         self._again = False
         self._complete_to = self._noted = 0
         progress = await self._ledger.progress()
+        self._left = progress.left
         log.info(
             "archiving",
             extra={"ledger": self._ledger.stream, "archived": self._position.highest}
@@ -174,10 +176,11 @@ class Archiver:
                 taken = await intake.take(BATCH, _IDLE_S)
                 if intake.is_refused or self._is_time_to_look(taken):
                     intake.is_refused = False
-                    if await self._look() and not taken and self._options.is_once:
-                        return True
+                    await self._look()
                 if not taken:
                     await self._rest()
+                    if self._left == 0 and self._options.is_once:
+                        return True
                     continue
                 batch = await self._decode(taken)  # The one before it is being written.
                 if written is not None:
@@ -189,7 +192,8 @@ class Archiver:
             with anyio.CancelScope(shield=True):
                 if written is not None:
                     await self._settle(written)
-                await intake.stop()
+                with suppress(BrokerError):  # Without a server there is nothing to stop.
+                    await intake.stop()
 
     async def _decode(self, taken: Sequence[Delivery]) -> Batch:
         happenings = [take_apart(one) for one in taken]
@@ -214,12 +218,12 @@ class Archiver:
             return True
         return self._clock.monotonic() - self._looked_s > _LOOK_EVERY_S
 
-    async def _look(self) -> bool:
-        """See how far the consumer is; say whether nothing is left to read."""
+    async def _look(self) -> None:
+        """See how far the consumer is; whether it is there at all."""
         self._looked_s = self._clock.monotonic()
         progress = await self._ledger.progress()
         self._complete_to = max(self._complete_to, progress.complete_to)
-        return progress.left == 0
+        self._left = progress.left
 
     async def _rest(self) -> None:
         """Do what there is time for when nothing comes."""

@@ -10,6 +10,7 @@ import anyio
 
 from mesh.clock import Clock
 from mesh.transport.connection import Connection
+from mesh.transport.faults import translated
 from mesh.transport.puller import Delivery, Puller
 
 WINDOW: Final = 10_000
@@ -64,14 +65,24 @@ class Intake:
         return bool(self._held)
 
     async def start(self) -> None:
-        """Open the inbox and ask for the first messages."""
-        await self._puller.start()
+        """Open the inbox and ask for the first messages.
+
+        Raises:
+            BrokerError: The connection does not let it.
+        """
+        with translated("opening the inbox of the archive"):
+            await self._puller.start()
         self._heard_s = self._clock.monotonic()
         self._ask()
 
     async def stop(self) -> None:
-        """Ask for nothing more."""
-        await self._puller.stop()
+        """Ask for nothing more.
+
+        Raises:
+            BrokerError: The server could not be told.
+        """
+        with translated("closing the inbox of the archive"):
+            await self._puller.stop()
 
     def was_cut(self) -> None:
         """Note that the connection was lost, and with it every open request."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from mesh.archive.rows import EventRow, JobRow, upsert_sql
 from mesh.errors import ArchiveError
 
 _BUSY_S = 30.0
+_TRIES = 300
 _CACHE_KIB = 64 * 1024
 # With NORMAL a power cut may take the newest transactions with it, never the file. The archive
 # then reads them again from the ledger.
@@ -59,11 +61,25 @@ class SqliteDatabase:
                 path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
             )
             try:
-                for pragma in _PRAGMAS:
-                    self._connection.execute(pragma)
+                self._set_up()
             except BaseException:
                 self._connection.close()
                 raise
+
+    def _set_up(self) -> None:
+        pause = threading.Event()
+        for pragma in _PRAGMAS:
+            # Two that open a new file at once: SQLite waits for no lock to change the journal.
+            for _ in range(_TRIES):
+                try:
+                    self._connection.execute(pragma)
+                    break
+                except sqlite3.OperationalError as error:
+                    if "locked" not in str(error):
+                        raise
+                    pause.wait(_BUSY_S / _TRIES)
+            else:
+                self._connection.execute(pragma)
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[Row]:
         """Read rows; see ``Database``."""
