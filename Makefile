@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 SMOKE := build/smoke
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint fmt bench chaos failpoints build hooks changelog constraints clean
+.PHONY: help install demo test check lint fmt docs bench chaos failpoints build hooks changelog constraints clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ lint: install ## Read the code without running it: format, rules, types, floors,
 fmt: install ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: install ## Build the documentation site into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "open build/site/index.html, or: $(BIN)/mkdocs serve"
 
 bench: install ## Measure mesh on this machine
 	$(BIN)/mesh bench

@@ -11,12 +11,13 @@ from mesh.archive.queries import Archive, BlockingArchive
 from mesh.client.admission import Enqueued
 from mesh.client.blocking import BlockingJob, Portal
 from mesh.client.blocking_letters import BlockingDeadLetters
+from mesh.client.blocking_queues import BlockingQueue
 from mesh.client.client import Client
 from mesh.client.dead_letters import DeadLetters
 from mesh.client.findings import FsckReport
 from mesh.client.job import Job
 from mesh.client.loops import ClientsOfLoops
-from mesh.client.queues import BlockingQueue, Queue, QueueStatus, queue_statuses
+from mesh.client.queues import Queue, QueueStatus, queue_statuses
 from mesh.client.reconciler import FsckOptions, fsck
 from mesh.client.task import Stranger, Task, TaskDecorator
 from mesh.errors import MeshError

@@ -8,10 +8,11 @@ from datetime import datetime
 import anyio
 from msgspec import Struct
 
-from mesh.client.blocking import Portal
 from mesh.client.client import Client
 from mesh.client.lanes import NO_END_MS, WAKE_AFTER_MS, LaneControl, LaneState, every_lane
-from mesh.client.purging import Purge, first_from
+from mesh.client.moving import Move
+from mesh.client.purging import Purge
+from mesh.client.sweeping import first_from
 from mesh.clock import SYSTEM_CLOCK
 from mesh.contract.lifecycle import PRIORITIES
 from mesh.contract.subjects import check_priority
@@ -143,12 +144,52 @@ class Queue:
         """
         priorities = PRIORITIES if priority is None else (check_priority(priority),)
         client = await self._client()
-        found = await self._states(client)
-        served = {state.priority for state in found}
-        if len(served) < len(PRIORITIES) and await _unserved(client, found, self.name):
-            await client.provisioner.ensure_lanes([self.name])
+        await self._ensure_served(client)
         tell = on_progress or _say_nothing
         return sum([await Purge(client, self.name, p, tell).run() for p in priorities])
+
+    async def move(
+        self,
+        to_queue: str | None = None,
+        *,
+        to_priority: str | None = None,
+        priority: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """Move every job that is pending now: the same jobs, with their ids, somewhere else.
+
+        Jobs that a worker was given, delayed jobs and those enqueued meanwhile stay.
+
+        Args:
+            to_queue: The queue they go to; None: this one, to change the priority.
+            to_priority: The priority they get; None: the one that each has.
+            priority: Only the jobs of this priority.
+            on_progress: Called now and then with the number of jobs moved since the last call.
+
+        Returns:
+            How many were moved.
+
+        Raises:
+            OptionError: They are there already.
+            InvalidNameError: There is no such priority, or it cannot be a queue's name.
+            NotProvisionedError: The namespace is not set up.
+            BrokerError: The server refused or went away; what was not moved is where it was.
+        """
+        target = self.name if to_queue is None else check_queue(to_queue)
+        wanted = None if to_priority is None else check_priority(to_priority)
+        priorities = PRIORITIES if priority is None else (check_priority(priority),)
+        leaving = [p for p in priorities if (target, wanted or p) != (self.name, p)]
+        if not leaving:
+            option = "to_queue"
+            raise OptionError(
+                option, "the jobs are there already; name another queue or priority"
+            )
+        client = await self._client()
+        await self._ensure_served(client)
+        await client.provisioner.ensure_lanes([target])
+        tell = on_progress or _say_nothing
+        moves = [Move(client, (self.name, p), (target, wanted or p), tell) for p in leaving]
+        return sum([await move.run() for move in moves])
 
     async def status(self) -> QueueStatus:
         """Say what the queue holds and how it is controlled.
@@ -163,6 +204,12 @@ class Queue:
             unserved = await _unserved(client, states, self.name)
         return await _put_together(client, self.name, states, unserved.get(self.name, {}))
 
+    async def _ensure_served(self, client: Client) -> None:
+        """Give the queue its lanes, if it holds jobs for which there is none yet."""
+        found = await self._states(client)
+        if len(found) < len(PRIORITIES) and await _unserved(client, found, self.name):
+            await client.provisioner.ensure_lanes([self.name])
+
     def _lanes(self, client: Client) -> list[LaneControl]:
         return [LaneControl(client, self.name, priority) for priority in PRIORITIES]
 
@@ -173,49 +220,6 @@ class Queue:
     def __repr__(self) -> str:
         """Show the name."""
         return f"<Queue {self.name}>"
-
-
-class BlockingQueue:
-    """The blocking twin of ``Queue``: the same names, safe from any thread.
-
-    Attributes:
-        name: The queue's name.
-    """
-
-    __slots__ = ("_portal", "_queue", "name")
-
-    name: str
-
-    def __init__(self, queue: Queue, portal: Portal) -> None:
-        self.name = queue.name
-        self._queue = queue
-        self._portal = portal
-
-    def pause(self, until: datetime | Duration | None = None) -> None:
-        """Give out no more jobs; see ``Queue.pause``."""
-        self._portal.call(self._queue.pause(until))
-
-    def resume(self) -> bool:
-        """Give out jobs again; see ``Queue.resume``."""
-        return self._portal.call(self._queue.resume())
-
-    def limit(self, most: int | None) -> None:
-        """Limit how many jobs workers may have at once; see ``Queue.limit``."""
-        self._portal.call(self._queue.limit(most))
-
-    def purge(
-        self, priority: str | None = None, on_progress: Callable[[int], None] | None = None
-    ) -> int:
-        """Cancel every job that is pending now; see ``Queue.purge``."""
-        return self._portal.call(self._queue.purge(priority, on_progress))
-
-    def status(self) -> QueueStatus:
-        """Say what the queue holds; see ``Queue.status``."""
-        return self._portal.call(self._queue.status())
-
-    def __repr__(self) -> str:
-        """Show the name."""
-        return f"<BlockingQueue {self.name}>"
 
 
 async def queue_statuses(client: Client) -> list[QueueStatus]:

@@ -56,6 +56,19 @@ def test_a_queue_is_paused_and_resumed_under_a_worker(cli: CommandLine, app: str
     assert not resumed["is_paused"]
 
 
+def test_pending_jobs_are_moved(cli: CommandLine, app: str) -> None:
+    """The job leaves its queue for another one, and a move to nowhere is refused."""
+    cli("setup", app)
+    cli("enqueue", "add", "--json", "[1, 2]", "--job-id", "m")
+
+    moved = cli.json("queue", "move", "default", "slow", "--to-priority", "low", "--json")
+    refused = cli("queue", "move", "default", code=2)
+
+    assert moved["moved"] == 1
+    assert cli.json("queue", "show", "slow", "--json")["pending"]["low"] == 1
+    assert "--to-priority" in refused
+
+
 def test_a_pause_may_have_an_end(cli: CommandLine) -> None:
     """--for and --until both say when; a short pause is over by itself."""
     cli("setup")

@@ -1,4 +1,4 @@
-"""``mesh queue``: look at queues, pause, resume, limit and purge them."""
+"""``mesh queue``: look at queues, pause, resume, limit, purge and move them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ named = click.argument("name", metavar="QUEUE", type=options.queue)
 
 @click.group
 def queue() -> None:
-    """Look at queues, pause, resume, limit and purge them."""
+    """Look at queues, pause, resume, limit, purge and move them."""
 
 
 @queue.command(name="list")
@@ -135,13 +135,52 @@ def purge(
 
     async def empty(mesh: Mesh) -> int:
         pending = await _pending(mesh, name, priority)
-        with _progress(output, pending) as advance:
+        with _progress(output, pending, "cancelling") as advance:
             return await mesh.queue(name).purge(priority, advance)
 
     cancelled = target.run(empty)
     output.show(
         {"queue": name, "cancelled": cancelled},
         f"cancelled {cancelled:,} pending jobs of queue {name}",
+    )
+
+
+@queue.command
+@named
+@click.argument("to", metavar="[TO]", type=options.queue, required=False)
+@click.option("--to-priority", type=click.Choice(_PRIORITIES), help="With this priority.")
+@click.option("--priority", type=click.Choice(_PRIORITIES), help="Only this priority.")
+@connects
+@prints
+def move(
+    *,
+    output: Output,
+    target: Target,
+    name: str,
+    to: str | None,
+    to_priority: str | None,
+    priority: str | None,
+) -> None:
+    """Move pending jobs to another queue or priority.
+
+    They stay the same jobs, with their ids. What workers were given already stays where it is.
+    """
+    if to is None and to_priority is None:
+        message = "Give a queue to move to, --to-priority, or both."
+        raise click.UsageError(message)
+
+    async def carry(mesh: Mesh) -> int:
+        pending = await _pending(mesh, name, priority)
+        with _progress(output, pending, "moving") as advance:
+            return await mesh.queue(name).move(
+                to, to_priority=to_priority, priority=priority, on_progress=advance
+            )
+
+    moved = target.run(carry)
+    where = f"queue {to or name}" + (f", priority {to_priority}" if to_priority else "")
+    output.show(
+        {"queue": name, "to_queue": to or name, "to_priority": to_priority, "moved": moved},
+        f"moved {moved:,} pending jobs of queue {name} to {where}",
     )
 
 
@@ -168,19 +207,19 @@ async def _pending(mesh: Mesh, name: str, priority: str | None) -> int:
 
 
 def _progress(
-    output: Output, pending: int
+    output: Output, pending: int, label: str
 ) -> AbstractContextManager[Callable[[int], None] | None]:
     """Draw a bar on a terminal, and nothing elsewhere."""
     if output.is_json or not pending or not is_terminal(sys.stderr):
         return nullcontext()
-    return _Bar(pending)
+    return _Bar(pending, label)
 
 
 class _Bar:
     """A progress bar on stderr."""
 
-    def __init__(self, length: int) -> None:
-        self._bar = click.progressbar(length=length, label="cancelling", file=sys.stderr)
+    def __init__(self, length: int, label: str) -> None:
+        self._bar = click.progressbar(length=length, label=label, file=sys.stderr)
 
     def __enter__(self) -> Callable[[int], None]:
         return self._bar.__enter__().update

@@ -299,6 +299,49 @@ async def test_a_purge_among_working_workers_cancels_no_job_that_ran(
     assert len(gate.ran) + cancelled == 1000
 
 
+async def test_a_move_takes_the_same_jobs_elsewhere_and_each_runs_once(
+    mesh: RunningApp,
+) -> None:
+    """While workers serve both queues, 300 jobs go over: none is lost, none runs twice."""
+    gate = Gate(mesh.app)
+    queue = mesh.app.queue("mail")
+    seen: list[int] = []
+    await mesh.app.setup(["parcels"])
+    await queue.limit(2)  # One after the other, so that the move comes in between.
+    async with mesh.worker(worker__queues=["mail", "parcels"]):
+        jobs = await mesh.app.enqueue_many([gate.open.s(number) for number in range(1000)])
+        await until(lambda: len(gate.ran) > 20, "some jobs ran")
+        moved = await queue.move("parcels", to_priority="high", on_progress=seen.append)
+        for job in jobs:
+            await job.result(timeout=30)
+        ended = [await job.status() for job in jobs]
+
+    assert 0 < moved == sum(seen) < 980
+    assert sorted(gate.ran) == list(range(1000))
+    assert [found.queue for found in ended].count("parcels") == moved
+    assert {found.priority for found in ended if found.queue == "parcels"} == {"high"}
+    assert not (await queue.status()).is_paused
+
+
+async def test_a_move_may_change_the_priority_alone(mesh: RunningApp) -> None:
+    """The low jobs become critical, the others stay, and a pause of others outlasts it."""
+    gate = Gate(mesh.app)
+    queue = mesh.app.queue("mail")
+    await mesh.app.setup()
+    await queue.pause("1h")
+    for number, priority in enumerate(("low", "normal", "low")):
+        await gate.open.options(priority=priority).enqueue(number)
+
+    moved = await queue.move(to_priority="critical", priority="low")
+
+    status = await queue.status()
+    assert moved == 2
+    assert status.pending == {"critical": 2, "high": 0, "normal": 1, "low": 0}
+    assert status.is_paused
+    with pytest.raises(OptionError, match="there already"):
+        await queue.move("mail")
+
+
 async def test_a_purge_may_take_one_priority_and_keeps_a_pause(mesh: RunningApp) -> None:
     """The other priorities stay, and so does the pause with its time."""
     gate = Gate(mesh.app)
@@ -333,9 +376,9 @@ async def test_a_purge_leaves_a_pause_of_others_alone(mesh: RunningApp) -> None:
     assert state is not None
 
     purge = Purge(client, "mail", "normal", lambda _: None)
-    held = await purge._hold(state)
+    held = await purge._sweep._hold(state)
     await lane.pause_until(paused_until_ms)
-    await purge._let_go(state)
+    await purge._sweep._let_go(state)
 
     after = await lane.state()
     assert after is not None

@@ -147,6 +147,7 @@ async def operate(app: Mesh, prefix: str) -> None:
     await client.publisher.publish(subject, block, b'{"task":"plain"}')
     await queue.status()
     await app.queue_statuses()
+    await queue.move(to_priority="low")
     await queue.purge()
 
 
