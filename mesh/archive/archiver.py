@@ -171,7 +171,7 @@ class Archiver:
             await intake.start()
             while not self._stop.is_set():
                 if written is not None and not intake.has_any:
-                    await self._settle(written)
+                    await self._until_written(written)
                     written = None
                 taken = await intake.take(BATCH, _IDLE_S)
                 if intake.is_refused or self._is_time_to_look(taken):
@@ -184,14 +184,14 @@ class Archiver:
                     continue
                 batch = await self._decode(taken)  # The one before it is being written.
                 if written is not None:
-                    await self._settle(written)
+                    await self._until_written(written)
                 written = _Written(self._begin_write(batch), taken)
             return True
         finally:
             self._intake = None
             with anyio.CancelScope(shield=True):
                 if written is not None:
-                    await self._settle(written)
+                    await self._until_written(written)
                 with suppress(BrokerError):  # Without a server there is nothing to stop.
                     await intake.stop()
 
@@ -206,7 +206,7 @@ class Archiver:
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._thread, self._store.add, stream, batch, complete_to)
 
-    async def _settle(self, written: _Written) -> None:
+    async def _until_written(self, written: _Written) -> None:
         """Acknowledge what is stored, and not before."""
         await written.done
         self.events += len(written.deliveries)

@@ -77,18 +77,23 @@ class Ledger:
             ArchiveError: The consumer feeds another archive.
             BrokerError: The server could not be asked.
         """
-        found = None if again else await self._info()
-        if found is not None:
-            self._check_owner(found, archive)
-            acked = int(found["ack_floor"]["stream_seq"])
-            if acked <= position.highest:
+        while True:
+            found = None if again else await self._info()
+            if found is not None:
+                self._check_owner(found, archive)
+                acked = int(found["ack_floor"]["stream_seq"])
+                if acked <= position.highest:
+                    return
+                # A power cut, or an older copy of the database was restored.
+                log.warning(
+                    "the archive has lost events and reads them again",
+                    extra={"acknowledged": acked, "archived": position.highest},
+                )
+            if found is not None or again:
+                await self._remove()
+            if await self._begin(archive, 0 if again else position.complete_to):
                 return
-            # More was acknowledged than is there: a power cut, or an older copy was restored.
-            log.warning(
-                "the archive has lost events and reads them again",
-                extra={"acknowledged": acked, "archived": position.highest},
-            )
-        await self._begin(archive, 0 if again else position.complete_to)
+            again = False  # See whose it is.
 
     async def progress(self) -> Progress:
         """Say how far the consumer is.
@@ -115,14 +120,16 @@ class Ledger:
                 return None
             raise
 
-    async def _begin(self, archive: str, after: int) -> None:
-        """Create the consumer, in the place of one that there may be."""
-        place = f"{self.stream}.{self.consumer}"
+    async def _remove(self) -> None:
         try:
-            await self._connection.api(f"CONSUMER.DELETE.{place}")
+            await self._connection.api(f"CONSUMER.DELETE.{self.stream}.{self.consumer}")
         except ApiError as fault:
             if fault.err_code != CONSUMER_NOT_FOUND:
                 raise
+
+    async def _begin(self, archive: str, after: int) -> bool:
+        """Create the consumer; say whether it is ours, for somebody may have been quicker."""
+        place = f"{self.stream}.{self.consumer}"
         start = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
         config = {
             "durable_name": self.consumer,
@@ -141,8 +148,8 @@ class Ledger:
         except ApiError as fault:
             if fault.err_code != CONSUMER_EXISTS:
                 raise
-            # Somebody was quicker; it must be an archive into the same database.
-            self._check_owner(await self._info() or {}, archive)
+            return False
+        return True
 
     def _check_owner(self, found: dict[str, Any], archive: str) -> None:
         metadata: dict[str, str] = found.get("config", {}).get("metadata") or {}

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from support.failpoints import acts, acts_of_keys, acts_of_repair
+from support.failpoints import acts, acts_of_archive, acts_of_keys, acts_of_repair
 from support.failpoints.arming import HANG_S
 
 from mesh import Mesh
@@ -31,7 +31,7 @@ BURST = "MESH_TEST_BURST"
 """The variable that has a worker end when its queues are empty."""
 
 _TRIES = 5
-_ACTS = acts.ACTS | acts_of_keys.ACTS | acts_of_repair.ACTS
+_ACTS = acts.ACTS | acts_of_keys.ACTS | acts_of_repair.ACTS | acts_of_archive.ACTS
 
 
 def worker() -> int:

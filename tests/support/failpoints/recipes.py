@@ -271,6 +271,7 @@ RECIPES = {
         Recipe("claim_many", nothing, act="claim_many"),
         Recipe("check", damage, act="check"),
         Recipe("silence", nothing, act="silence"),
+        Recipe("archive", nothing, act="archive"),
     )
 }
 

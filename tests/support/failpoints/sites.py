@@ -19,13 +19,14 @@ import mesh
 
 ROOT = Path(inspect.getfile(mesh)).parent
 
-WALKED = ("app.py", "client", "worker", "transport")
+WALKED = ("app.py", "archive", "client", "worker", "transport")
 
 NOT_WALKED = {
     "transport/link.py": "the primitives themselves",
     "transport/connection.py": "the primitives themselves",
     "transport/publisher.py": "the primitives themselves",
     "transport/incoming.py": "takes in what the server sends, and sends nothing",
+    "archive/queries.py": "asks a database and knows no server",
     "worker/supervisor.py": "watches processes and knows no server",
     "worker/reloading.py": "watches files and knows no server",
     "worker/pools.py": "talks to child processes only",
@@ -61,6 +62,9 @@ LOCAL = {
     "anext": "steps a generator whose own awaits are sites",
     "aclose": "ends a generator, or stops threads and processes",
     "settlement.close": "waits for tasks whose own awaits are sites",
+    "_in_thread": "waits for the database",
+    "_rest": "waits for the database",
+    "_until_written": "waits for the database, and what it posts then is a site",
     "execute": "runs the user's function",
 }
 """What an await may name without being a site - a module, or a function - and why."""
