@@ -39,9 +39,10 @@ def _runs(command: Callable[..., None]) -> Callable[..., None]:
 @_runs
 @click.pass_context
 def archive(context: click.Context, /, **options: Any) -> None:
-    """Keep what happens to jobs in a database, long after their results have expired.
+    """Keep what happens to jobs in a database.
 
-    Without a command it does what `mesh archive run` does.
+    It can be asked long after their results have expired. Without a command it does what
+    `mesh archive run` does.
     """
     if context.invoked_subcommand is None:
         _run(**options)
@@ -60,7 +61,7 @@ def archive(context: click.Context, /, **options: Any) -> None:
 @archive.command
 @_runs
 def run(**options: Any) -> None:
-    """Read the ledger of events and write it down, until told to stop.
+    """Read the ledger and write it down, until told to stop.
 
     Exits with 1 if the database fails; it is safe to start it again, and to run two of them.
     """
@@ -72,7 +73,10 @@ def run(**options: Any) -> None:
 @connects
 @prints
 def migrate(*, output: Output, target: Target, database: str | None) -> None:
-    """Bring the tables up to date; `mesh archive run` does it by itself."""
+    """Bring the tables up to date.
+
+    `mesh archive run` does it by itself.
+    """
     import msgspec
 
     from mesh.archive.opening import open_database
@@ -101,7 +105,10 @@ def prune(
     keep: float | None,
     keep_failed: float | None,
 ) -> None:
-    """Remove what has been kept long enough; `mesh archive run` does it every hour."""
+    """Remove what has been kept long enough.
+
+    `mesh archive run` does it every hour.
+    """
     import msgspec
 
     from mesh.archive.store import Store

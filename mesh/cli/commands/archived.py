@@ -91,7 +91,7 @@ def stats(*, output: Output, target: Target, database: str | None, which: Which)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--format",
-    "form",
+    "file_format",
     type=click.Choice(("jsonl", "parquet")),
     help="By default as FILE ends, else jsonl.",
 )
@@ -104,12 +104,12 @@ def export(
     database: str | None,
     which: Which,
     file: Path,
-    form: str | None,
+    file_format: str | None,
 ) -> None:
     """Write jobs to FILE, as JSON lines or Parquet; - is stdout."""
     from mesh.archive.export import write_jsonl, write_parquet
 
-    form = form or ("parquet" if file.suffix == ".parquet" else "jsonl")
+    form = file_format or ("parquet" if file.suffix == ".parquet" else "jsonl")
     is_stdout = str(file) == "-"
     if is_stdout and form == "parquet":
         message = "Parquet cannot be written to stdout; name a file."
