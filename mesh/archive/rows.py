@@ -108,15 +108,21 @@ def merge(one: JobRow, other: JobRow) -> JobRow:
     It does not matter which comes first, nor how often.
     """
     newer = one if one.rank >= other.rank else other
+    if one.task == other.task and one.queue == other.queue and one.priority == other.priority:
+        task, queue, priority = one.task, one.queue, one.priority
+    else:
+        task = max(one.task, other.task)
+        queue = max(one.queue, other.queue)
+        priority = max(one.priority, other.priority)
     ready_ms = max(one.ready_ms, other.ready_ms)
     died_ms = max(one.died_ms, other.died_ms)
     return JobRow(
         newer.namespace,
         newer.id,
         State.FAILED.value if newer.state == ENDED and died_ms else newer.state,
-        max(one.task, other.task),
-        max(one.queue, other.queue),
-        max(one.priority, other.priority),
+        task,
+        queue,
+        priority,
         max(one.tags, other.tags),
         newer.told_ms or ready_ms,
         newer.started_ms,

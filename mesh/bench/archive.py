@@ -25,7 +25,7 @@ from mesh.bench.processes import BenchError, Drainer
 from mesh.client.client import Client
 from mesh.server.process import EmbeddedServer
 
-JOBS: Final = 50_000
+JOBS: Final = 20_000
 """How many jobs the ledger has; each has two events."""
 
 _EVENTS_PER_JOB = 2
