@@ -13,6 +13,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SMOKE := build/smoke
+# Runs pytest; the few tests that failed are played once more, alone, and named in each later summary.
+CHANCES := build/second-chances.json
+PHASE := $(BIN)/python -P tests/support/second_chance.py $(CHANCES)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check lint fmt docs bench chaos failpoints build hooks changelog constraints clean
@@ -36,9 +39,10 @@ demo: install ## Show mesh at work: a server, a worker and some jobs
 test: check ## Run every check and every test: the same as `make check`
 
 check: lint ## Read the code, then run every test (size limits among them) with the coverage gate
-	$(BIN)/pytest -m "not alone and not untraced" -n 2 --cov --cov-report= --cov-fail-under=0 $(PYTEST_ARGS)
-	$(BIN)/pytest -m untraced $(PYTEST_ARGS)
-	$(BIN)/pytest -m alone --cov --cov-append --cov-report=term $(PYTEST_ARGS)
+	rm -f $(CHANCES)
+	$(PHASE) -m "not alone and not untraced" -n 3 --cov --cov-report= --cov-fail-under=0 $(PYTEST_ARGS)
+	$(PHASE) -m untraced $(PYTEST_ARGS)
+	$(PHASE) -m "alone and not untraced" --cov --cov-append --cov-report=term $(PYTEST_ARGS)
 
 failpoints: install ## Play every failpoint in every recipe that reaches it
 	FAILPOINTS=all $(BIN)/pytest tests/failpoints $(PYTEST_ARGS)

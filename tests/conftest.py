@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 from support.leaks import left_on_server, left_running
 from support.running import RunningApp
 
@@ -17,6 +18,13 @@ from mesh.server.config import ServerConfig
 from mesh.server.process import EmbeddedServer
 
 _numbers = itertools.count(1)
+
+# How long an example takes says how busy the machine is. The rest stays as hypothesis has it
+# for this place: with CI set it plays the same examples each time.
+settings.register_profile(
+    "mesh", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("mesh")
 
 
 @pytest.fixture(scope="session")
@@ -54,5 +62,5 @@ def _no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
     parent = psutil.Process()
     before = set(parent.children(recursive=True))
     yield
-    _, alive = psutil.wait_procs(set(parent.children(recursive=True)) - before, timeout=5)
+    _, alive = psutil.wait_procs(set(parent.children(recursive=True)) - before, timeout=20)
     assert not alive, f"the test left processes behind: {alive}"

@@ -69,7 +69,7 @@ async def test_a_second_terminal_record_is_noticed(mesh: RunningApp) -> None:
     async with mesh.worker():
         jobs = [await work.enqueue(), await work.enqueue()]
         for job in jobs:
-            await job.result(timeout=10)
+            await job.result(timeout=30)
     client = await mesh.client()
 
     assert await recorded_twice(client, jobs) == set()

@@ -76,7 +76,7 @@ async def test_a_cleared_lane_has_no_jobs_and_no_records(
     """Each drain starts from the same state."""
     lane = await lane_of(mesh)
     async with mesh.worker():
-        await (await half.enqueue(2)).result(timeout=10)
+        await (await half.enqueue(2)).result(timeout=30)
     await half.enqueue(4)
 
     await lane.clear()

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
+from chaos.ambush import Ambush, walk_into
 from chaos.history import Journal, Kind, fingerprint
 from chaos.mutation import apply
 
@@ -204,3 +205,5 @@ def _fail_until(attempt: int, now: int) -> None:
 
 
 apply(os.environ.get(MUTANT, ""))
+if PROC in os.environ:  # The producers, which are never hit so, have none.
+    walk_into(Ambush(folder(), os.environ[PROC].partition(".")[0]))

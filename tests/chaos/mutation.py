@@ -7,7 +7,8 @@ from typing import Any
 
 from mesh.contract import headers
 from mesh.transport import frames
-from mesh.transport.publisher import Done, Publisher
+from mesh.transport.publisher import Publisher
+from mesh.transport.waiting import Done
 
 
 def apply(name: str) -> None:

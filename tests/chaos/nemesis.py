@@ -8,12 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 from anyio import to_thread
-from chaos.history import Journal
+from chaos.history import Journal, Line
 from chaos.proxy import Proxy
 from chaos.schedule import PROCESS_FAULTS, SERVER, SERVER_FAULTS, Fault, FaultKind
 from chaos.workers import Place
+from support.waiting import until
 
+from mesh.clock import SYSTEM_CLOCK
 from mesh.server.process import EmbeddedServer
+
+_AMBUSH_S = 30.0
 
 
 class Nemesis:
@@ -58,8 +62,10 @@ class Nemesis:
             layer = "process"
         # Two faults of one place take turns: the second finds it mended.
         async with self._locks.setdefault((fault.target, layer), anyio.Lock()):
+            struck_s = await self._lie_in_wait(fault)
             about = {"kind": str(fault.kind), "target": self._names(fault)}
-            self._journal.write("fault", "invoke", op=str(number), value=about)
+            proc, op = self._journal.proc, str(number)
+            self._journal.add(Line(struck_s, proc, "fault", "invoke", op=op, value=about))
             try:
                 await self._strike(fault)
             finally:
@@ -67,6 +73,16 @@ class Nemesis:
                     await self._mend(fault)
                 self._journal.write("fault", "ok", op=str(number))
         self.done += 1
+
+    async def _lie_in_wait(self, fault: Fault) -> float:
+        """Wait until a worker has stopped itself, if it is to be hit so; return since when."""
+        if not fault.before:
+            return SYSTEM_CLOCK.monotonic()
+        ambush = self._places[fault.target].ambush
+        ambush.lay(fault.before)
+        words = f"{fault.target} is about to publish to {fault.before}…"
+        await until(ambush.has_struck, words, _AMBUSH_S)
+        return ambush.struck_at()
 
     def _names(self, fault: Fault) -> str:
         """Who is hit; what happens to a process says nothing about its successor."""
@@ -81,6 +97,8 @@ class Nemesis:
             await self._strike_worker(fault.kind, self._places[fault.target])
         else:
             _strike_network(fault.kind, self._proxies[fault.target])
+            if fault.before:  # It stopped itself, and was to be caught there, not kept there.
+                self._places[fault.target].signal(signal.SIGCONT)
         await anyio.sleep(fault.lasts_s)
 
     async def _strike_server(self, kind: FaultKind) -> None:

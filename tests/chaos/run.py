@@ -199,7 +199,7 @@ async def _drain(plan: Plan, stage: Stage) -> bool:
             await anyio.sleep(_POLL_S)
             with contextlib.suppress(MeshError):  # It has not yet reconnected.
                 left = await left_over(stage.direct)
-            if left["jobs"] or left.get("delayed"):
+            if left["jobs"] or left.get("delayed") or left.get("due"):
                 hopeless = SYSTEM_CLOCK.monotonic() + _FORGOTTEN_S
         helpers.cancel_scope.cancel()
     return not any(left.values())

@@ -83,12 +83,14 @@ class Fault(Struct, frozen=True):
         kind: What.
         target: Where: ``server``, ``producers``, or a worker's place such as ``w1``.
         lasts_s: When it is mended, from then.
+        before: Strike only as the worker is about to publish to a subject that starts so.
     """
 
     at_s: float
     kind: FaultKind
     target: str
     lasts_s: float = 0.0
+    before: str = ""
 
 
 def plan_faults(seed: int, faults: int, seconds: float, workers: int) -> list[Fault]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
+from chaos.ambush import Ambush
 from chaos.app import FOLDER, MUTANT, PROC
 from chaos.history import Journal
 from chaos.schedule import LEASE_S
@@ -38,6 +39,9 @@ class Place:
         url: Where the workers find their server.
         namespace: Their namespace.
         mutant: Which mutant of mesh they run; empty: none.
+
+    Attributes:
+        ambush: Lies in wait for the process that is here.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Place:
         mutant: str = "",
     ) -> None:
         self.name = name
+        self.ambush = Ambush(folder, name)
         self._folder = folder
         self._journal = journal
         self._environment = {

@@ -18,7 +18,7 @@ from mesh.transport.provisioner import Action
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 async def test_jobs_run_on_a_cluster_with_three_copies(tmp_path: Path) -> None:
     """Setup with three replicas is applied, idempotent, and jobs and results go through."""
     async with three_servers(tmp_path) as url:
@@ -54,7 +54,7 @@ async def test_three_copies_on_one_server_are_refused_clearly(
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 async def test_after_an_election_deliveries_are_not_believed_to_be_new(tmp_path: Path) -> None:
     """A worker that keeps its connection hears of the new leader and asks the records."""
     async with three_servers(tmp_path) as url:
@@ -80,14 +80,14 @@ async def test_after_an_election_deliveries_are_not_believed_to_be_new(tmp_path:
             async def is_noted() -> bool:
                 return await noted(client) != before
 
-            await until(is_noted, "the worker has heard of it", 20)
+            await until(is_noted, "the worker has heard of it", 30)
             await app.queue("default").resume()
             await app.job("j2").result(timeout=30)
 
             async def is_empty() -> bool:
                 return await RunningApp(app).count("jobs_stream") == 0
 
-            await until(is_empty, "both messages are gone", 20)
+            await until(is_empty, "both messages are gone", 30)
         await app.close()
 
     assert runs == [0, 2]

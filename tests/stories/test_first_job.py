@@ -15,4 +15,4 @@ async def test_a_job_runs_and_its_result_comes_back(mesh: RunningApp) -> None:
     async with mesh.worker():
         job = await add.enqueue(2, 3)
 
-        assert await job.result(timeout=10) == 5
+        assert await job.result(timeout=30) == 5

@@ -31,11 +31,11 @@ async def test_a_report_is_made_once_at_a_time(mesh: RunningApp) -> None:
         goes_on.set()
 
         assert (ada.is_duplicate, bob.is_duplicate, other.is_duplicate) == (False, True, False)
-        assert await bob.result(timeout=10) == "May for ada"
-        assert await other.result(timeout=10) == "June for bob"
+        assert await bob.result(timeout=30) == "May for ada"
+        assert await other.result(timeout=30) == "June for bob"
 
         again = await report.enqueue("May", "cleo")
-        assert await again.result(timeout=10) == "May for cleo"
+        assert await again.result(timeout=30) == "May for cleo"
 
     assert again.id != ada.id
     assert sorted(reports) == ["June for bob", "May for ada", "May for cleo"]

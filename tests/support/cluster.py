@@ -54,7 +54,7 @@ async def three_servers(folder: Path) -> AsyncGenerator[str]:
         for process in processes:
             process.terminate()
         for process in processes:
-            process.wait(10)
+            process.wait(30)
 
 
 def _start(

@@ -13,7 +13,7 @@ async def left_on_server(url: str) -> list[str]:
     """Name every stream on the server; with the streams go consumers, buckets and keys."""
     connection = await nats.connect(url)
     try:
-        reply = await connection.request("$JS.API.STREAM.NAMES", b"", timeout=5)
+        reply = await connection.request("$JS.API.STREAM.NAMES", b"", timeout=20)
     finally:
         await connection.close()
     names: list[str] = json.loads(reply.data).get("streams") or []

@@ -36,7 +36,7 @@ class WorkerProcess:
     def kill(self) -> None:
         """Kill it as a crash would (SIGKILL)."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(30)
 
     def stop(self) -> int:
         """Ask it to drain (SIGTERM) and return its exit code."""
@@ -63,7 +63,7 @@ async def worker_process(
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(10)
+        process.wait(30)
 
 
 def _start(

@@ -53,7 +53,7 @@ class RunningApp:
     async def publish(self, subject: str, body: bytes) -> None:
         """Publish raw bytes, as a foreign producer would."""
         client = await self.client()
-        await client.connection.link.request(subject, body, timeout=5)
+        await client.connection.link.request(subject, body, timeout=20)
 
     async def tear_down(self) -> None:
         """Remove everything of the namespace and disconnect."""

@@ -16,7 +16,7 @@ _POLL_S = 0.005
 async def until(
     condition: Callable[[], bool | Awaitable[bool]],
     description: str,
-    timeout_s: float = 10.0,
+    timeout_s: float = 30.0,
     *,
     poll_s: float = _POLL_S,
 ) -> None:
@@ -38,7 +38,7 @@ async def until(
 
 
 def until_sync(
-    condition: Callable[[], bool], description: str, timeout_s: float = 10.0
+    condition: Callable[[], bool], description: str, timeout_s: float = 30.0
 ) -> None:
     """Return as soon as the condition holds; the twin of `until` for tests without a loop."""
     pause = threading.Event()

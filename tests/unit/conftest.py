@@ -14,5 +14,5 @@ def _no_process_left() -> Iterator[None]:
     parent = psutil.Process()
     before = set(parent.children(recursive=True))
     yield
-    _, alive = psutil.wait_procs(set(parent.children(recursive=True)) - before, timeout=5)
+    _, alive = psutil.wait_procs(set(parent.children(recursive=True)) - before, timeout=20)
     assert not alive, f"the file's tests left processes behind: {alive}"

@@ -184,7 +184,7 @@ async def test_the_jobs_of_a_fixed_task_succeed_when_they_are_replayed(
 
         done = [replay async for replay in letters.replay_all(task="charge")]
 
-        results = [await mesh.app.job(one.new_job_id).result(timeout=10) for one in done]
+        results = [await mesh.app.job(one.new_job_id).result(timeout=30) for one in done]
     assert {one.outcome for one in done} == {ReplayOutcome.REPLAYED}
     assert sorted(runs) == sorted(f"charge-{number}-r1" for number in range(120))
     assert sorted(results) == sorted(f"{n} after charge-{n}" for n in range(120))
@@ -220,7 +220,7 @@ async def test_a_replay_that_was_cut_short_is_finished_without_running_a_job_twi
     monkeypatch.setattr(client.publisher, "publish", stuck)
     async with anyio.create_task_group() as group:
         group.start_soon(outcomes, mesh)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await reached.wait()
         group.cancel_scope.cancel()
     monkeypatch.undo()
@@ -231,7 +231,7 @@ async def test_a_replay_that_was_cut_short_is_finished_without_running_a_job_twi
         rest = await outcomes(mesh)
 
         for number in range(60):
-            await mesh.app.job(f"charge-{number}-r1").result(timeout=10)
+            await mesh.app.job(f"charge-{number}-r1").result(timeout=30)
     assert [one.outcome for one in rest].count(ReplayOutcome.REPLAYED_BEFORE) == 1
     assert len(rest) == 31
     assert sorted(runs) == sorted(f"charge-{number}-r1" for number in range(60))
@@ -293,7 +293,7 @@ async def test_a_replay_can_change_the_job(mesh: RunningApp, runs: list[str]) ->
     status = await mesh.app.job(replay.new_job_id).status()
     assert (status.queue, status.priority, status.task) == ("slow", "high", "mail")
     async with mesh.worker(worker__queues=["slow"]):
-        assert await mesh.app.job("charge-0-r1").result(timeout=10) == 9
+        assert await mesh.app.job("charge-0-r1").result(timeout=30) == 9
     for wrong in (Changes(queue="a.b"), Changes(priority="urgent"), Changes(task="a b")):
         with pytest.raises(InvalidNameError):
             await mesh.app.dead_letters.replay("charge-0", wrong)
@@ -317,11 +317,11 @@ async def test_large_arguments_go_with_the_replay_and_leave_with_the_purge(
 
         replay = await mesh.app.dead_letters.replay("charge-0")
 
-        assert await mesh.app.job(replay.new_job_id).result(timeout=10) == "0n after charge-0"
+        assert await mesh.app.job(replay.new_job_id).result(timeout=30) == "0n after charge-0"
         await until(lambda: mesh_is_empty(mesh), "the job is settled")
         assert await stored() == whole * 2 / 3
         await mesh.app.dead_letters.replay("charge-1", Changes(args=[1]))
-        assert await mesh.app.job("charge-1-r1").result(timeout=10) == "1 after charge-1"
+        assert await mesh.app.job("charge-1-r1").result(timeout=30) == "1 after charge-1"
         assert await stored() == whole / 3
         await mesh.app.dead_letters.purge("charge-2")
         assert await stored() == 0
@@ -344,7 +344,7 @@ async def test_arguments_that_an_unfinished_replay_needs_survive_the_purge(
     await mesh.app.dead_letters.purge("charge-0")
 
     async with mesh.worker():
-        assert await mesh.app.job("charge-0-r1").result(timeout=10) == "0n after charge-0"
+        assert await mesh.app.job("charge-0-r1").result(timeout=30) == "0n after charge-0"
 
 
 async def test_a_body_in_the_payload_bucket_is_fetched_for_the_replay(
@@ -365,7 +365,7 @@ async def test_a_body_in_the_payload_bucket_is_fetched_for_the_replay(
     await mesh.app.dead_letters.replay("big")
 
     async with mesh.worker():
-        assert await mesh.app.job("big-r1").result(timeout=10) == 4
+        assert await mesh.app.job("big-r1").result(timeout=30) == 4
     info = await (await mesh.client()).connection.api(f"STREAM.INFO.OBJ_{bucket}")
     assert info["state"]["messages"] == 0
 
@@ -399,7 +399,7 @@ async def test_arguments_too_large_for_a_message_move_to_the_bucket(
     assert job is not None
     assert len(job.value) < 1000
     async with mesh.worker():
-        assert await mesh.app.job("big-r1").result(timeout=10) == "1n after big"
+        assert await mesh.app.job("big-r1").result(timeout=30) == "1n after big"
 
 
 async def test_a_replay_has_as_long_to_expire_as_the_job_had(mesh: RunningApp) -> None:
@@ -439,14 +439,14 @@ async def test_a_malformed_body_is_replayed_only_with_a_task_and_arguments(
     assert await ids(letters) == ["garbled"]
     await letters.replay("garbled", Changes(task="mail", args=[2]))
     async with mesh.worker():
-        assert await mesh.app.job("garbled-r1").result(timeout=10) == 2
+        assert await mesh.app.job("garbled-r1").result(timeout=30) == 2
 
 
 async def test_a_replay_takes_nobody_elses_id(mesh: RunningApp, runs: list[str]) -> None:
     """A job that has the new id by chance was enqueued before the death: the letter stays."""
     BROKEN["mail"] = False
     async with mesh.worker():
-        await (await mesh.app.send("mail", [0], job_id="charge-0-r1")).result(timeout=10)
+        await (await mesh.app.send("mail", [0], job_id="charge-0-r1")).result(timeout=30)
         await die(mesh, 1, 0)
 
         with pytest.raises(NotReplayableError, match="belongs to a job"):

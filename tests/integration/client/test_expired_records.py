@@ -34,7 +34,7 @@ async def test_whoever_waits_for_a_record_that_has_passed_is_told_so(
         await until(is_gone, "the record's time to live is over")
         for waiter in (job, mesh.app.job(job.id)):
             with pytest.raises(ResultExpiredError):
-                await waiter.result(timeout=5)
+                await waiter.result(timeout=30)
 
 
 async def test_a_record_that_is_gone_before_its_event_has_expired(mesh: RunningApp) -> None:
@@ -46,12 +46,12 @@ async def test_a_record_that_is_gone_before_its_event_has_expired(mesh: RunningA
 
     async with mesh.worker():
         job = await quick.enqueue()
-        await job.result(timeout=10)
+        await job.result(timeout=30)
         client = await mesh.client()
         await client.connection.api(f"STREAM.PURGE.KV_{client.names.results_bucket}")
 
         for waiter in (job, mesh.app.job(job.id)):
             with pytest.raises(ResultExpiredError):
-                await waiter.result(timeout=5)
+                await waiter.result(timeout=30)
         with pytest.raises(ResultExpiredError):
             await job.status()

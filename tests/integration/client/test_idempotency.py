@@ -47,10 +47,10 @@ async def test_a_job_is_told_from_its_repeat_in_every_state(mesh: RunningApp) ->
     delayed = await work.options(job_id="order-10", delay=5).enqueue(5)
     at_once = await work.options(job_id="order-10").enqueue(6)
     async with mesh.worker():
-        assert await postponed.result(timeout=10) == 1
+        assert await postponed.result(timeout=30) == 1
         ended = await keyed.enqueue(7)
 
-        assert await ended.result(timeout=10) == 1
+        assert await ended.result(timeout=30) == 1
 
     jobs = [first, pending, postponed, ended, later, delayed, at_once]
     assert [job.is_duplicate for job in jobs] == [False, True, True, True, False, True, True]
@@ -85,7 +85,7 @@ async def test_an_ended_job_is_known_after_the_server_forgot_its_message_id() ->
         running = RunningApp(app)
         async with running.worker():
             job = await work.options(job_id="order-9").enqueue(1)
-            assert await job.result(timeout=10) == 1
+            assert await job.result(timeout=30) == 1
 
             async def is_acknowledged() -> bool:
                 return await running.count("jobs_stream") == 0
@@ -96,9 +96,9 @@ async def test_an_ended_job_is_known_after_the_server_forgot_its_message_id() ->
             again = await work.options(job_id="order-9").enqueue(2)
             many = await app.enqueue_many([work.options(job_id="order-9").s(3), work.s(4)])
 
-            assert (again.is_duplicate, await again.result(timeout=10)) == (True, 1)
+            assert (again.is_duplicate, await again.result(timeout=30)) == (True, 1)
             assert [job.is_duplicate for job in many] == [True, False]
-            assert await many[1].result(timeout=10) == 4
+            assert await many[1].result(timeout=30) == 4
         await app.close()
 
     assert runs == [1, 4]
@@ -119,7 +119,7 @@ async def test_an_enqueue_whose_fate_was_unknown_is_safe_to_repeat() -> None:
 
         jobs = [await work.options(job_id="order-9").enqueue(1) for _ in range(3)]
         async with RunningApp(app).worker():
-            assert [await job.result(timeout=10) for job in jobs] == [1, 1, 1]
+            assert [await job.result(timeout=30) for job in jobs] == [1, 1, 1]
 
         assert [job.is_duplicate for job in jobs[1:]] == [True, True]
         await app.close()
@@ -158,7 +158,7 @@ async def test_a_job_that_ends_while_it_is_enqueued_again_does_not_run_twice(
     """The look finds nothing yet, the publish nothing more: the worker asks the records."""
     work, runs = counting(mesh.app)
     async with mesh.worker():
-        await (await work.options(job_id="order-9").enqueue(1)).result(timeout=10)
+        await (await work.options(job_id="order-9").enqueue(1)).result(timeout=30)
 
         async def is_empty() -> bool:
             return await mesh.count("jobs_stream") == 0
@@ -186,7 +186,7 @@ async def test_many_producers_with_one_id_are_one_job(mesh: RunningApp) -> None:
         async with anyio.create_task_group() as group:
             for number in range(100):
                 group.start_soon(enqueue, number)
-        results = {await job.result(timeout=10) for job in jobs}
+        results = {await job.result(timeout=30) for job in jobs}
 
     assert sum(not job.is_duplicate for job in jobs) == 1
     assert results == set(runs)
@@ -207,7 +207,7 @@ async def test_ids_are_told_apart_within_one_batch(mesh: RunningApp) -> None:
     jobs = await mesh.app.enqueue_many(calls)
     async with mesh.worker():
         for job in jobs:
-            await job.result(timeout=10)
+            await job.result(timeout=30)
 
     assert [job.id for job in jobs if job.id in "abc"] == ["a", "b", "b", "c"]
     told = [job.is_duplicate for job in jobs]

@@ -79,7 +79,7 @@ async def test_of_many_producers_one_is_accepted(mesh: RunningApp) -> None:
     assert await mesh.count("jobs_stream") == 1
     work.goes_on.set()
     async with mesh.worker():
-        result = await jobs[0].result(timeout=10)
+        result = await jobs[0].result(timeout=30)
     for app in apps:
         await app.close()
 
@@ -95,10 +95,10 @@ async def test_the_next_is_accepted_when_the_job_has_ended(mesh: RunningApp) -> 
         running = await work.task.enqueue(1)
         other = await work.task.enqueue(2)
         work.goes_on.set()
-        await first.result(timeout=10)
-        await other.result(timeout=10)
+        await first.result(timeout=30)
+        await other.result(timeout=30)
         second = await work.task.enqueue(1)
-        await second.result(timeout=10)
+        await second.result(timeout=30)
 
         client = await mesh.client()
 
@@ -126,7 +126,7 @@ async def test_a_failed_or_cancelled_job_gives_its_key_back(mesh: RunningApp) ->
     async with mesh.worker():
         failed = await fail.enqueue()
         with pytest.raises(JobFailedError):
-            await failed.result(timeout=10)
+            await failed.result(timeout=30)
         again = await fail.enqueue()
 
     assert [job.is_duplicate for job in (pending, failed, again)] == [False, False, False]
@@ -159,9 +159,9 @@ async def test_a_call_can_take_the_place_of_another(mesh: RunningApp, place: str
             await until(lambda: work.runs == [1], "it runs")
         new = await work.task.enqueue(2)
         work.goes_on.set()
-        assert await new.result(timeout=10) == 2
+        assert await new.result(timeout=30) == 2
         with pytest.raises(JobCancelledError, match=f"replaced by job {new.id}"):
-            await old.result(timeout=10)
+            await old.result(timeout=30)
 
     assert not new.is_duplicate
     assert await mesh.count("delayed_stream") == 0
@@ -191,7 +191,7 @@ async def test_the_last_of_many_that_replace_each_other_runs(mesh: RunningApp) -
 
 async def last_state(job: Job[Any]) -> State:
     """How the job ended."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         state = State.PENDING
         async for status in job.watch():
             state = status.state
@@ -206,7 +206,7 @@ async def test_a_delayed_job_has_its_key_while_it_waits(mesh: RunningApp) -> Non
         first = await work.task.options(delay=1).enqueue(1)
         second = await work.task.enqueue(1)
 
-        assert await second.result(timeout=10) == 1
+        assert await second.result(timeout=30) == 1
 
     assert (second.id, second.is_duplicate) == (first.id, True)
     assert work.runs == [1]
@@ -223,8 +223,8 @@ async def test_a_job_can_be_unique_until_it_starts(mesh: RunningApp) -> None:
         after = await work.task.enqueue(1)
         await until(lambda: len(work.runs) == 2, "the second runs beside it")
         work.goes_on.set()
-        await after.result(timeout=10)
-        await first.result(timeout=10)
+        await after.result(timeout=30)
+        await first.result(timeout=30)
 
     assert (before.id, before.is_duplicate) == (first.id, True)
     assert (after.is_duplicate, after.id != first.id) == (False, True)
@@ -236,7 +236,7 @@ async def test_a_job_can_be_unique_for_a_time(mesh: RunningApp) -> None:
     work.goes_on.set()
     async with mesh.worker():
         first = await work.task.enqueue(1)
-        await first.result(timeout=10)
+        await first.result(timeout=30)
         second = await work.task.enqueue(1)
         assert (second.id, second.is_duplicate) == (first.id, True)
 
@@ -266,9 +266,9 @@ async def test_a_server_that_restarts_keeps_the_keys() -> None:
 
         second = await work.task.enqueue(1)
         async with RunningApp(app).worker():
-            assert await second.result(timeout=10) == 1
+            assert await second.result(timeout=30) == 1
             third = await work.task.enqueue(1)
-            assert await third.result(timeout=10) == 1
+            assert await third.result(timeout=30) == 1
 
         assert (second.id, second.is_duplicate) == (first.id, True)
         assert not third.is_duplicate
@@ -399,7 +399,7 @@ async def test_a_batch_of_all_or_none_refuses_a_key_that_is_taken(mesh: RunningA
     jobs = await mesh.app.enqueue_many([work.task.s(2), work.task.s(3)], atomic=True)
     work.goes_on.set()
     async with mesh.worker():
-        assert [await job.result(timeout=10) for job in jobs] == [2, 3]
+        assert [await job.result(timeout=30) for job in jobs] == [2, 3]
 
 
 async def test_large_arguments_are_unique_too(mesh: RunningApp) -> None:
@@ -413,6 +413,6 @@ async def test_large_arguments_are_unique_too(mesh: RunningApp) -> None:
     first = await measure.enqueue("x" * 2_000_000)
     second = await measure.enqueue("x" * 2_000_000)
     async with mesh.worker():
-        assert await second.result(timeout=20) == 2_000_000
+        assert await second.result(timeout=30) == 2_000_000
 
     assert (second.id, second.is_duplicate) == (first.id, True)

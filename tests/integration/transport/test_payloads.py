@@ -23,7 +23,7 @@ async def test_a_value_that_is_half_removed_is_missing_and_not_waited_for(
     shelf = Shelf(client.connection, object_stream(bucket))
     assert await shelf.remove(object_chunks(bucket, "*"))
 
-    with anyio.fail_after(10), pytest.raises(PayloadMissingError, match="a part of it is gone"):
+    with anyio.fail_after(30), pytest.raises(PayloadMissingError, match="a part of it is gone"):
         await client.payloads.get(ref)
 
     await client.payloads.remove(ref)

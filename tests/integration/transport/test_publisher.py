@@ -94,7 +94,7 @@ async def test_a_worker_goes_on_after_the_server_was_killed() -> None:
 
             async with anyio.create_task_group() as group:
                 group.start_soon(wait_through_the_outage)
-                await before[20].result(timeout=10)
+                await before[20].result(timeout=30)
                 server.kill()
                 await server.start_async()
             after = await app.enqueue_many([slow.s(number) for number in range(500, 600)])

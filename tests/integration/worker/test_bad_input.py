@@ -62,12 +62,12 @@ def declare(app: Mesh) -> None:
 async def failure_of(mesh: RunningApp, job_id: str) -> JobFailedError:
     """Wait for a job to fail, and see that it is dead, unqueued, and the worker still works."""
     with pytest.raises(JobFailedError) as caught:
-        await mesh.app.job(job_id).result(timeout=10)
+        await mesh.app.job(job_id).result(timeout=30)
     letter = await dead_letter(mesh, job_id)
     assert letter.error.type == caught.value.error_type
     assert await mesh.count("jobs_stream") == 0
     healthy = await mesh.app.send("add", [1, 2])
-    assert await healthy.result(timeout=10) == 3
+    assert await healthy.result(timeout=30) == 3
     return caught.value
 
 
@@ -138,7 +138,7 @@ async def test_an_unknown_task_is_run_by_a_worker_that_knows_it(mesh: RunningApp
         await until(lambda: mesh_handed_back(mesh, job.id), "the old worker hands it back")
         declare(mesh.app)
 
-        assert await job.result(timeout=10) == 3
+        assert await job.result(timeout=30) == 3
 
 
 async def mesh_handed_back(mesh: RunningApp, job_id: str) -> bool:
@@ -237,7 +237,7 @@ async def test_a_result_too_large_for_a_message_travels_all_the_same(mesh: Runni
     async with mesh.worker():
         job = await double.enqueue("äb" * 1_500_000)
 
-        assert await job.result(timeout=20) == "äb" * 3_000_000
+        assert await job.result(timeout=30) == "äb" * 3_000_000
         # The arguments are gone with the job, the result waits for its time to live.
         client = await mesh.client()
         payloads = await client.connection.api(
@@ -261,7 +261,7 @@ async def test_a_failure_keeps_its_cause_notes_and_traceback(mesh: RunningApp) -
     async with mesh.worker():
         job = await fails.enqueue()
         with pytest.raises(JobFailedError, match="cannot read the order") as caught:
-            await job.result(timeout=10)
+            await job.result(timeout=30)
         status = await job.status()
 
     assert status.attempt == 2

@@ -17,7 +17,7 @@ JOBS = 600
 AT_ONCE = 200
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 async def test_every_job_ends_once_when_a_worker_is_killed(
     mesh: RunningApp, tmp_path: Path
 ) -> None:

@@ -64,7 +64,7 @@ async def is_empty(mesh: RunningApp) -> bool:
 async def works_on(mesh: RunningApp) -> None:
     """See that a good job still succeeds and that nothing is left in the job stream."""
     good = await mesh.app.send("echo", [42])
-    assert await good.result(timeout=10) == 42
+    assert await good.result(timeout=30) == 42
     await until(lambda: is_empty(mesh), "the job stream is empty")
 
 
@@ -158,7 +158,7 @@ async def test_a_queue_outside_the_grammar_waits_and_harms_nobody(
         taken = await producer.store(b"%b.jobs.%b.high.x" % (namespace, queue), ECHO)
         good = await mesh.app.send("echo", [42])
 
-        assert await good.result(timeout=10) == 42
+        assert await good.result(timeout=30) == 42
     assert taken == 1
     assert await mesh.count("jobs_stream") == 1
 
@@ -196,7 +196,7 @@ async def test_an_attempt_that_is_no_number_counts_as_the_first(
     async with mesh.worker(), wire(mesh.app.settings.url) as producer:
         await producer.store(await lane(mesh) + b"order-9", ECHO, ("Mesh-Attempt", number))
 
-        assert await mesh.app.job("order-9").result(timeout=10) == 7
+        assert await mesh.app.job("order-9").result(timeout=30) == 7
     assert (await record_of(mesh, "order-9")).attempt == 1
 
 
@@ -274,7 +274,7 @@ async def test_a_failure_of_any_length_becomes_a_dead_letter(
     assert (await record_of(mesh, "sad")).state is State.FAILED
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 async def test_five_hundred_bad_messages_do_not_keep_a_hundred_good_ones_from_success(
     mesh: RunningApp, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -294,7 +294,7 @@ async def test_five_hundred_bad_messages_do_not_keep_a_hundred_good_ones_from_su
         await works_on(mesh)
 
         for number in range(GOOD):
-            assert await mesh.app.job(f"good-{number}").result(timeout=1) == number
+            assert await mesh.app.job(f"good-{number}").result(timeout=30) == number
         for number, (body, headers) in enumerate(bad):
             await check_bad(mesh, f"bad-{number}", body, headers)
 

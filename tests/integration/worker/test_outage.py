@@ -43,9 +43,9 @@ async def test_an_outcome_outlives_an_outage(ending: str) -> None:
             await server.start_async()
             if ending == "fails":
                 with pytest.raises(JobFailedError, match="no"):
-                    await job.result(timeout=20)
+                    await job.result(timeout=30)
             else:
-                assert (await job.result(timeout=20))[:4] in {"done", "xxxx"}
+                assert (await job.result(timeout=30))[:4] in {"done", "xxxx"}
             status = await job.status()
 
             async def is_empty() -> bool:

@@ -17,7 +17,7 @@ from mesh.clock import SYSTEM_CLOCK
 pytestmark = pytest.mark.alone
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 async def test_a_high_job_behind_100_000_low_ones_starts_at_once(mesh: RunningApp) -> None:
     """It gets the next slot that a low one leaves, within 5 ms, however many low ones wait."""
     app, starts, chance = mesh.app, dict[int, float](), random.Random(5)
@@ -40,7 +40,7 @@ async def test_a_high_job_behind_100_000_low_ones_starts_at_once(mesh: RunningAp
         for number in range(100):
             sent = SYSTEM_CLOCK.monotonic()
             job = await urgent.options(priority="high").enqueue(number)
-            await job.result(timeout=10)
+            await job.result(timeout=30)
             waits.append(starts[number] - sent)
         assert await mesh.count("jobs_stream") > 1000, "the backlog is still there"
         await mesh.purge("jobs_stream")
@@ -48,7 +48,7 @@ async def test_a_high_job_behind_100_000_low_ones_starts_at_once(mesh: RunningAp
     assert statistics.median(waits) * 1000 < 5, sorted(waits)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 async def test_low_jobs_progress_under_a_full_load_of_high_ones(mesh: RunningApp) -> None:
     """While high-priority jobs never run out, low-priority ones still get their share."""
     app, done = mesh.app, {"high": 0, "low": 0}
@@ -85,7 +85,7 @@ async def test_strict_priority_runs_low_jobs_last(mesh: RunningApp) -> None:
     )
     async with mesh.worker(worker__concurrency=5, worker__strict_priority=True):
         for job in jobs:
-            await job.result(timeout=20)
+            await job.result(timeout=30)
 
     assert order == ["high"] * 500 + ["low"] * 50
 

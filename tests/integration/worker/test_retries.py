@@ -77,7 +77,7 @@ async def test_a_rule_says_on_which_errors_to_try_again(
     async with mesh.worker():
         job = await work.options(retry=rule).enqueue()  # The rule travels with the job.
         with pytest.raises(JobFailedError):
-            await job.result(timeout=10)
+            await job.result(timeout=30)
 
     assert len(runs) == starts
 
@@ -89,7 +89,7 @@ async def test_a_rule_knows_the_bases_of_an_error_raised_in_a_child(
     """A child process says from which types its error derives."""
     async with worker_of(app):
         with pytest.raises(JobFailedError):
-            await (await app.send("pick", [kind])).result(timeout=20)
+            await (await app.send("pick", [kind])).result(timeout=30)
 
     assert lines(effects) == ["start"] * starts
 
@@ -105,7 +105,7 @@ async def test_a_timeout_is_an_error_a_rule_can_name(mesh: RunningApp) -> None:
         return ctx.attempt
 
     async with mesh.worker():
-        assert await (await work.enqueue()).result(timeout=10) == 2
+        assert await (await work.enqueue()).result(timeout=30) == 2
 
     assert len(runs) == 2
 
@@ -125,9 +125,9 @@ async def test_a_policy_decides_for_its_task(mesh: RunningApp) -> None:
 
     async with mesh.worker():
         with pytest.raises(JobFailedError, match="attempt 3"):
-            await (await work.enqueue()).result(timeout=10)
+            await (await work.enqueue()).result(timeout=30)
         with pytest.raises(JobFailedError, match="attempt 1"):
-            await (await work.options(retry=0).enqueue()).result(timeout=10)
+            await (await work.options(retry=0).enqueue()).result(timeout=30)
 
     assert asked == [(1, "attempt 1"), (2, "attempt 2"), (3, "attempt 3")]
 
@@ -146,7 +146,7 @@ async def test_a_policy_that_fails_gives_up_and_says_so(mesh: RunningApp) -> Non
     async with mesh.worker():
         job = await work.enqueue()
         with pytest.raises(JobFailedError, match="its own"):
-            await job.result(timeout=10)
+            await job.result(timeout=30)
         error = (await job.status()).error
 
     assert error is not None
@@ -157,7 +157,7 @@ async def test_a_policy_that_fails_gives_up_and_says_so(mesh: RunningApp) -> Non
 async def test_a_task_asks_for_another_attempt(app: Mesh, effects: Path, task: str) -> None:
     """It uses up an attempt and waits as long as the task says, not as its rule does."""
     async with worker_of(app):
-        assert await (await app.send(task, ["retry"])).result(timeout=15) == 2
+        assert await (await app.send(task, ["retry"])).result(timeout=30) == 2
 
     assert lines(effects) == ["attempt 1", "attempt 2"]
 
@@ -166,7 +166,7 @@ async def test_a_task_asks_for_another_attempt(app: Mesh, effects: Path, task: s
 async def test_a_task_snoozes(app: Mesh, effects: Path, task: str) -> None:
     """It is run again as the same attempt."""
     async with worker_of(app):
-        assert await (await app.send(task, ["snooze"])).result(timeout=15) == 1
+        assert await (await app.send(task, ["snooze"])).result(timeout=30) == 1
 
     assert lines(effects) == ["attempt 1"] * 2
 
@@ -176,7 +176,7 @@ async def test_a_task_discards_its_job(app: Mesh, effects: Path, task: str) -> N
     """The job fails at once with the reason given, and becomes a dead letter."""
     async with worker_of(app):
         with pytest.raises(JobFailedError) as caught:
-            await (await app.send(task, ["discard"])).result(timeout=15)
+            await (await app.send(task, ["discard"])).result(timeout=30)
 
     assert caught.value.error_type == "mesh.tasks.context.JobDiscarded"
     assert caught.value.error_message == "no such user"
@@ -198,7 +198,7 @@ async def test_asking_for_attempts_ends_with_the_rule(mesh: RunningApp) -> None:
 
     async with mesh.worker():
         with pytest.raises(JobFailedError) as caught:
-            await (await work.enqueue()).result(timeout=10)
+            await (await work.enqueue()).result(timeout=30)
 
     assert runs == [1, 2, 3]
     assert caught.value.error_type == "ValueError"
@@ -216,7 +216,7 @@ async def test_snoozes_have_no_limit(mesh: RunningApp) -> None:
         return len(runs)
 
     async with mesh.worker():
-        assert await (await work.enqueue()).result(timeout=10) == 12
+        assert await (await work.enqueue()).result(timeout=30) == 12
 
     assert runs == [1] * 12
     assert await mesh.count("jobs_stream") == 0
@@ -246,7 +246,7 @@ async def test_long_snoozes_wait_in_the_delayed_stream(
 
         await until(waits, "only the delayed stream holds it")
         status = await job.status()
-        assert await job.result(timeout=20) == "done"
+        assert await job.result(timeout=30) == "done"
 
     assert status.state is State.RETRYING
     assert status.attempt == 0

@@ -57,7 +57,7 @@ async def test_a_job_that_blocks_the_loop_is_named_with_its_line(
 
     async with mesh.worker(**SHORT):
         job = await blocks.enqueue()
-        assert await job.result(timeout=15) == "done"
+        assert await job.result(timeout=30) == "done"
         await until(lambda: len(stall_logs(caplog)) >= 2, "the loop is seen to go on")
 
     start, end = stall_logs(caplog)
@@ -88,7 +88,7 @@ async def test_a_job_that_awaits_or_waits_in_a_thread_is_not_accused(
 
     async with mesh.worker(**SHORT):
         jobs = [await awaits.enqueue(), await waits.enqueue()]
-        assert [await job.result(timeout=15) for job in jobs] == ["done", "done"]
+        assert [await job.result(timeout=30) for job in jobs] == ["done", "done"]
 
     assert stall_logs(caplog) == []
 

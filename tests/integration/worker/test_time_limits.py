@@ -74,7 +74,7 @@ async def working(app: Mesh) -> AsyncGenerator[Worker]:
     """Run a worker with child processes; the first of them is started already."""
     worker = Worker(app, app_reference=REFERENCE, registry=CollectorRegistry())
     async with worker:
-        await (await app.send("pid")).result(timeout=20)
+        await (await app.send("pid")).result(timeout=30)
         yield worker
 
 
@@ -97,7 +97,7 @@ def in_seconds(seconds: float) -> datetime:
 async def test_a_task_cleans_up_at_its_soft_timeout(app: Mesh, task: str) -> None:
     """The error is raised where the task is, and what it returns then is its result."""
     async with working(app):
-        result = await (await app.send(task, ["catch"])).result(timeout=20)
+        result = await (await app.send(task, ["catch"])).result(timeout=30)
 
     assert result.startswith("cleaned up")
 
@@ -108,8 +108,8 @@ async def test_a_soft_timeout_that_nobody_catches_is_a_failure(app: Mesh, task: 
     async with working(app):
         job = await app.send(task, ["raise"])
         with pytest.raises(JobFailedError) as caught:
-            await job.result(timeout=20)
-        result = await (await app.send(task, ["catch"])).result(timeout=20)
+            await job.result(timeout=30)
+        result = await (await app.send(task, ["catch"])).result(timeout=30)
 
     assert caught.value.error_type == "mesh.errors.SoftTimeoutError"
     assert "soft timeout" in caught.value.error_message
@@ -130,7 +130,7 @@ async def test_a_retry_rule_names_the_soft_timeout(mesh: RunningApp) -> None:
 
     async with mesh.worker():
         job = await work.options(soft_timeout=0.2, timeout="1m").enqueue()
-        assert await job.result(timeout=10) == 2
+        assert await job.result(timeout=30) == 2
 
     assert attempts == [1, 2]
 
@@ -163,7 +163,7 @@ async def test_a_soft_timeout_ends_what_a_task_group_has_started(
         return "cleaned up"
 
     async with mesh.worker():
-        assert await (await work.enqueue()).result(timeout=10) == "cleaned up"
+        assert await (await work.enqueue()).result(timeout=30) == "cleaned up"
 
     assert ended == ["child", "work"]
 
@@ -184,7 +184,7 @@ async def test_a_task_that_outlives_its_soft_timeout_runs_into_the_other(
 
     async with mesh.worker():
         with pytest.raises(JobFailedError) as caught:
-            await (await work.enqueue()).result(timeout=10)
+            await (await work.enqueue()).result(timeout=30)
 
     assert told == ["soft"]
     assert caught.value.error_type == "mesh.errors.JobTimeoutError"
@@ -232,10 +232,10 @@ async def test_a_child_is_killed_within_a_second_of_its_timeout(
     note = tmp_path / "note"
     async with working(app):
         job = await app.send("deaf", [how, str(note)], timeout=1.0)
-        await until(note.exists, "the task runs in its child", 20)
+        await until(note.exists, "the task runs in its child", 30)
         child = int(await anyio.Path(note).read_text())
         with pytest.raises(JobFailedError) as caught:
-            await job.result(timeout=20)
+            await job.result(timeout=30)
         status = await job.status()
         await until(lambda: not is_running(child), "the child is gone", 1.0)
 
@@ -260,7 +260,7 @@ async def test_an_async_task_that_swallows_its_cancellation_has_timed_out(
 
     async with mesh.worker():
         with pytest.raises(JobFailedError) as caught:
-            await (await stubborn.enqueue()).result(timeout=10)
+            await (await stubborn.enqueue()).result(timeout=30)
 
     assert stopped == ["timeout"]
     assert caught.value.error_type == "mesh.errors.JobTimeoutError"
@@ -286,7 +286,7 @@ async def test_a_thread_that_times_out_learns_of_it_and_its_result_is_dropped(
     async with mesh.worker():
         job = await stubborn.enqueue()
         with pytest.raises(JobFailedError) as caught:
-            await job.result(timeout=10)
+            await job.result(timeout=30)
         await until(ended.is_set, "the thread has ended")
 
     assert seen == ["the attempt was told to stop: timeout"]
@@ -305,7 +305,7 @@ async def test_a_running_job_is_stopped_at_its_deadline(
     async with working(app):
         job = await app.send(task, ["a", "/never"], deadline=in_seconds(1.0), retry=5)
         with pytest.raises(JobFailedError) as caught:
-            await job.result(timeout=20)
+            await job.result(timeout=30)
 
     assert caught.value.error_type == "mesh.errors.JobDeadlineError"
     assert text_of(effects).count("start a") == 1
@@ -326,7 +326,7 @@ async def test_a_job_that_was_not_started_by_its_deadline_expires(mesh: RunningA
     await until(lambda: anyio.current_time() > passed, "its deadline is over")
     async with mesh.worker():
         with pytest.raises(JobExpiredError):
-            await job.result(timeout=10)
+            await job.result(timeout=30)
 
     assert runs == []
     assert (await job.status()).message == "its deadline passed before it was started"
@@ -352,7 +352,7 @@ async def test_a_job_that_would_wait_past_its_deadline_fails_at_once(
     async with mesh.worker():
         job = await work.enqueue()
         with pytest.raises(JobFailedError, match="only after its deadline") as caught:
-            await job.result(timeout=10)
+            await job.result(timeout=30)
         error = (await job.status()).error
 
     assert caught.value.error_type == "mesh.errors.JobDeadlineError"
@@ -387,7 +387,7 @@ async def test_a_deadline_that_passes_while_a_job_waits_for_its_retry_is_kept(
     await until(lambda: SYSTEM_CLOCK.now_ms() > passed, "its deadline is over")
     async with mesh.worker():
         with pytest.raises(JobFailedError, match="had not ended by its deadline") as caught:
-            await job.result(timeout=10)
+            await job.result(timeout=30)
 
     assert caught.value.error_type == "mesh.errors.JobDeadlineError"
     assert "ValueError: no luck" in caught.value.error_message
@@ -405,9 +405,9 @@ async def test_a_job_that_waits_for_a_child_keeps_its_limits(
         third = await app.send("wait_in_process", ["third", str(gate)], deadline=0.5)
         for job in (second, third):
             with pytest.raises(JobExpiredError):
-                await job.result(timeout=20)
+                await job.result(timeout=30)
         gate.touch()
-        assert await first.result(timeout=20) == "first"
+        assert await first.result(timeout=30) == "first"
 
     assert text_of(effects) == "start first\n"
     assert (await second.status()).message == "it was not started in time"
@@ -432,7 +432,7 @@ async def test_a_job_that_was_started_does_not_expire(mesh: RunningApp) -> None:
         return ctx.attempt
 
     async with mesh.worker():
-        assert await (await work.enqueue()).result(timeout=20) == 2
+        assert await (await work.enqueue()).result(timeout=30) == 2
 
     assert runs == [1, 2, 2]
 
@@ -451,7 +451,7 @@ async def test_a_job_put_off_to_the_delayed_stream_does_not_expire(
         return ctx.attempt
 
     async with mesh.worker():
-        assert await (await work.enqueue()).result(timeout=20) == 2
+        assert await (await work.enqueue()).result(timeout=30) == 2
 
 
 async def test_a_delayed_job_has_its_time_to_start_from_when_it_is_due(
@@ -465,7 +465,7 @@ async def test_a_delayed_job_has_its_time_to_start_from_when_it_is_due(
 
     async with mesh.worker():
         job = await work.options(delay=1.5).enqueue()
-        assert await job.result(timeout=20) == "done"
+        assert await job.result(timeout=30) == "done"
 
 
 async def test_a_job_that_expires_is_announced(mesh: RunningApp) -> None:
@@ -510,6 +510,6 @@ async def test_a_producer_that_does_not_know_the_task_is_bound_by_its_limits(
     async with mesh.worker():
         for job in jobs:
             with pytest.raises(JobExpiredError):
-                await job.result(timeout=10)
+                await job.result(timeout=30)
 
     assert runs == []

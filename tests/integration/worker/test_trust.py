@@ -35,7 +35,7 @@ async def test_a_backlog_that_no_server_has_forgotten_is_believed(mesh: RunningA
     await mesh.app.setup()
     jobs = await mesh.app.enqueue_many([work.s(number) for number in range(5)])
     async with worker_of(mesh.app):
-        assert [await job.result(timeout=10) for job in jobs] == list(range(5))
+        assert [await job.result(timeout=30) for job in jobs] == list(range(5))
         first = await noted(await mesh.client())
     async with worker_of(mesh.app):
         second = await noted(await mesh.client())
@@ -62,7 +62,7 @@ async def test_a_job_that_ended_before_the_server_was_killed_does_not_run_again(
         await app.setup()
         client = await app.client()
         async with worker_of(app):
-            await (await work.enqueue(0)).result(timeout=10)
+            await (await work.enqueue(0)).result(timeout=30)
             before = await noted(client)
             await app.queue("default").pause()
             for number in range(1, 6):
@@ -72,12 +72,12 @@ async def test_a_job_that_ended_before_the_server_was_killed_does_not_run_again(
             if survives:
                 await _kill_and_start(server, client)
                 await app.queue("default").resume()
-                await until(lambda: _is_empty(app), "every message is gone", 20)
+                await until(lambda: _is_empty(app), "every message is gone", 30)
         if not survives:
             await _kill_and_start(server, client)
             await app.queue("default").resume()
             async with worker_of(app):
-                await until(lambda: _is_empty(app), "every message is gone", 20)
+                await until(lambda: _is_empty(app), "every message is gone", 30)
         after = await noted(client)
         await app.close()
 
@@ -90,7 +90,7 @@ async def _kill_and_start(server: EmbeddedServer, client: Client) -> None:
     server.kill()
     await until(lambda: not client.connection.is_connected, "the server is away")
     await server.start_async()
-    await until(lambda: client.connection.is_connected, "the server is back", 20)
+    await until(lambda: client.connection.is_connected, "the server is back", 30)
 
 
 async def _is_empty(app: Mesh) -> bool:
@@ -108,7 +108,7 @@ async def test_a_queue_whose_consumer_was_made_anew_is_not_believed(mesh: Runnin
     await mesh.app.setup()
     client = await mesh.client()
     async with worker_of(mesh.app):
-        await (await work.options(job_id="a").enqueue()).result(timeout=10)
+        await (await work.options(job_id="a").enqueue()).result(timeout=30)
     await work.options(job_id="b").enqueue()
     await client.records.finish("b", ResultRecord(State.SUCCEEDED, "work", "default", "normal"))
     await client.connection.api(f"CONSUMER.DELETE.{client.names.jobs_stream}.default-normal")
@@ -119,7 +119,7 @@ async def test_a_queue_whose_consumer_was_made_anew_is_not_believed(mesh: Runnin
     assert runs == ["a"]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)
 async def test_jobs_in_hand_of_a_server_that_is_killed_do_not_start_after_they_ended() -> None:
     """Twelve times the server is killed in the middle of hundreds of deliveries."""
     late: list[str] = []
@@ -142,7 +142,7 @@ async def test_jobs_in_hand_of_a_server_that_is_killed_do_not_start_after_they_e
             for _ in range(12):
                 goal.append(started + 150)
                 jobs = await app.enqueue_many([work.s() for _ in range(400)])
-                await until(lambda: started >= goal[-1], "some hundred jobs run", 20)
+                await until(lambda: started >= goal[-1], "some hundred jobs run", 30)
                 server.kill()
                 await server.start_async()
                 with anyio.fail_after(40):

@@ -76,7 +76,7 @@ async def test_a_job_that_was_overtaken_is_superseded(mesh: RunningApp, until_: 
 
     async with mesh.worker():
         with pytest.raises(JobCancelledError, match="superseded by job new"):
-            await slow.result(timeout=10)
+            await slow.result(timeout=30)
 
     assert runs == []
     assert (await mesh.app.job("new").status()).state is State.SCHEDULED
@@ -92,7 +92,7 @@ async def test_a_job_runs_though_its_key_names_one_that_never_came(mesh: Running
     revision = await claim_key(client, "lost")
 
     async with mesh.worker():
-        assert await mesh.app.job("slow").result(timeout=20) == "slow"
+        assert await mesh.app.job("slow").result(timeout=30) == "slow"
 
         async def is_free() -> bool:
             return await client.keys.read(DIGEST) == NOTHING
@@ -123,7 +123,7 @@ async def test_a_job_whose_key_is_gone_claims_it_before_it_runs(mesh: RunningApp
         await until(lambda: bool(runs), "it runs")
         second = await sync.enqueue(2)
         goes_on.set()
-        assert await second.result(timeout=10) == 1
+        assert await second.result(timeout=30) == 1
 
     assert (second.id, second.is_duplicate) == (first.id, True)
     assert runs == [1]
@@ -143,9 +143,9 @@ async def test_a_claim_for_a_time_that_is_over_stands_in_nobodys_way(mesh: Runni
 
     async with mesh.worker():
         for job_id in ("old", "new"):
-            assert await mesh.app.job(job_id).result(timeout=10) == job_id
+            assert await mesh.app.job(job_id).result(timeout=30) == job_id
         with pytest.raises(JobCancelledError, match="superseded by job new"):
-            await mesh.app.job("slow").result(timeout=10)
+            await mesh.app.job("slow").result(timeout=30)
         assert (await client.keys.read(DIGEST)).owner == "new"
 
     assert sorted(runs) == ["new", "old"]
@@ -169,7 +169,7 @@ async def test_a_job_that_has_started_is_not_superseded_in_its_retries(
 
     async with mesh.worker():
         first = await sync.enqueue(1)
-        assert await first.result(timeout=10) == 1
+        assert await first.result(timeout=30) == 1
 
     assert runs == [(1, 1), (1, 2)]
     assert not jobs[0].is_duplicate
@@ -188,12 +188,12 @@ async def test_a_dead_job_that_is_replayed_does_not_run_beside_another(
     async with mesh.worker():
         dead = await sync.enqueue(1)
         with pytest.raises(JobFailedError):
-            await dead.result(timeout=10)
+            await dead.result(timeout=30)
         await until(partial(is_dead, mesh), "its dead letter is there")
         other = await sync.options(delay=60).enqueue(2)
         replay = await mesh.app.dead_letters.replay(dead.id)
         with pytest.raises(JobCancelledError, match=f"superseded by job {other.id}"):
-            await mesh.app.job(replay.new_job_id).result(timeout=10)
+            await mesh.app.job(replay.new_job_id).result(timeout=30)
 
 
 async def is_dead(mesh: RunningApp) -> bool:
@@ -201,7 +201,7 @@ async def is_dead(mesh: RunningApp) -> bool:
     return await mesh.count("dead_stream") == 1
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 async def test_a_key_outlives_the_worker_and_no_longer_than_its_job(
     mesh: RunningApp, tmp_path: Path
 ) -> None:
@@ -236,8 +236,8 @@ async def test_a_key_outlives_the_worker_and_no_longer_than_its_job(
         with pytest.raises(JobConflictError, match=job.id):
             await send(3)
         goes_on.touch()
-        assert await job.result(timeout=20) == 1
-        assert await (await send(4)).result(timeout=20) == 4
+        assert await job.result(timeout=30) == 1
+        assert await (await send(4)).result(timeout=30) == 4
         assert second.stop() == 0
 
     assert [line.split()[::2] for line in lines()] == [

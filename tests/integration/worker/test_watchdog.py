@@ -17,7 +17,7 @@ from mesh.telemetry.metrics import WorkerMetrics
 from mesh.worker.attempt import Attempt
 from mesh.worker.watchdog import Watchdog, is_stuck
 
-TOO_LONG_S = 10.0
+TOO_LONG_S = 20.0
 
 
 async def test_a_consumer_deleted_under_load_comes_back_and_each_job_runs_once(
@@ -40,7 +40,7 @@ async def test_a_consumer_deleted_under_load_comes_back_and_each_job_runs_once(
         stream = client.names.jobs_stream
         for count in (100, 500):
             await until(lambda count=count: len(ended_at) >= count, "jobs run")
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 await client.connection.api(f"CONSUMER.DELETE.{stream}.default-normal")
 
         assert [await job.result(timeout=60) for job in jobs] == list(range(1500))
@@ -48,7 +48,7 @@ async def test_a_consumer_deleted_under_load_comes_back_and_each_job_runs_once(
         async def is_empty() -> bool:
             return not await mesh.count("jobs_stream")
 
-        await until(is_empty, "all are acknowledged", 20)
+        await until(is_empty, "all are acknowledged", 30)
 
     gaps = [later - one for one, later in itertools.pairwise(ended_at)]
     assert max(gaps) < TOO_LONG_S
@@ -115,7 +115,7 @@ async def test_a_stream_that_is_gone_is_an_alarm_and_is_not_replaced_by_an_empty
             await client.connection.api(f"STREAM.INFO.{stream}")
         await mesh.app.setup()
 
-        assert await (await work.enqueue()).result(timeout=20) == "done"
+        assert await (await work.enqueue()).result(timeout=30) == "done"
 
 
 class Recorder:
@@ -149,7 +149,7 @@ async def test_jobs_that_wait_and_do_not_arrive_are_asked_for_in_other_ways(
     watchdog = Watchdog(client, [lane], recorder, metrics, routine_s=0.1)
     watchdog.start()
     try:
-        await until(lambda: bool(reconnects), "the line is left for another", 20)
+        await until(lambda: bool(reconnects), "the line is left for another", 30)
     finally:
         await watchdog.stop()
 

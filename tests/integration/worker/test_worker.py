@@ -33,7 +33,7 @@ async def test_a_job_that_blocks_the_loop_for_long_still_runs_once(mesh: Running
     async with mesh.worker(**SHORT):
         job = await blocks.enqueue()
 
-        assert await job.result(timeout=15) == "done"
+        assert await job.result(timeout=30) == "done"
         await until(lambda: _is_empty(mesh), "the job is acknowledged")
 
     assert runs == [1]
@@ -69,7 +69,7 @@ async def test_a_job_longer_than_the_ack_wait_runs_once_and_keeps_its_lease(
         await until(has_moved_on, "the lease is renewed for twice the ack wait")
         assert (await job.status()).state is State.RUNNING
         release.set()
-        assert await job.result(timeout=10) == "done"
+        assert await job.result(timeout=30) == "done"
 
     assert runs == [1]
 
@@ -95,7 +95,7 @@ async def test_draining_lets_running_jobs_finish_and_hands_back_the_rest(
     assert len(done) >= 3
 
     async with mesh.worker():
-        attempts = [await job.result(timeout=10) for job in jobs]
+        attempts = [await job.result(timeout=30) for job in jobs]
 
     assert attempts == [1] * 10, "a hand-back uses up no attempt"
     assert sorted(started) == list(range(10)), "no job ran twice"
@@ -114,7 +114,8 @@ async def test_what_does_not_finish_in_the_grace_time_is_handed_back_unspent(
             await anyio.sleep_forever()
         return "done"
 
-    async with mesh.worker(worker__shutdown_grace_s=0.3) as worker:
+    settings = {"worker__shutdown_grace_s": 0.3, "worker__ack_wait_s": 90}
+    async with mesh.worker(**settings) as worker:
         job = await work.enqueue()
 
         async def is_running() -> bool:
@@ -123,7 +124,7 @@ async def test_what_does_not_finish_in_the_grace_time_is_handed_back_unspent(
         await until(is_running, "it is seen as running")
     assert worker.was_cut_short
     async with mesh.worker():
-        with anyio.fail_after(5):  # At once, not when the ack wait is over.
+        with anyio.fail_after(30):  # At once, not when the ack wait is over.
             assert await job.result() == "done"
 
     assert attempts == [1, 1]
@@ -146,7 +147,7 @@ async def test_a_burst_worker_stops_when_its_queues_are_empty(mesh: RunningApp) 
     jobs = await mesh.app.enqueue_many([flaky.s(number) for number in range(20)])
     worker = Worker(mesh.app, registry=CollectorRegistry())
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(30):
         assert await run_worker(worker, asyncio.Event(), is_burst=True)
 
     assert [(await job.status()).attempt for job in jobs] == [2] * 20
@@ -169,7 +170,7 @@ async def test_two_workers_share_a_queue_and_each_job_runs_once(mesh: RunningApp
         RunningApp(other).worker(worker__concurrency=5),
     ):
         jobs = await mesh.app.enqueue_many([work.s(number) for number in range(400)])
-        assert [await job.result(timeout=20) for job in jobs] == list(range(400))
+        assert [await job.result(timeout=30) for job in jobs] == list(range(400))
     await other.close()
 
     assert sorted(number for _, number in seen) == list(range(400))
@@ -190,7 +191,7 @@ async def test_a_worker_serves_the_queues_it_is_told_to(mesh: RunningApp) -> Non
     await mesh.app.setup()
     mail, image = await send.enqueue(), await resize.enqueue()
     async with Worker(mesh.app, queues=["mail"], registry=CollectorRegistry()):
-        assert await mail.result(timeout=10) == 1
+        assert await mail.result(timeout=30) == 1
         assert (await image.status()).state is State.PENDING
 
 
@@ -215,7 +216,7 @@ async def test_jobs_are_counted_for_prometheus(mesh: RunningApp) -> None:
     async with Worker(mesh.app, registry=registry):
         good = await work.enqueue(1)
         bad = await work.enqueue(0)
-        await good.result(timeout=10)
+        await good.result(timeout=30)
         labels = {"queue": "default", "task": "work"}
 
         def count(name: str, **more: str) -> float:
@@ -250,7 +251,7 @@ async def test_a_job_that_comes_twice_while_it_runs_is_run_once(mesh: RunningApp
         await until(lambda: bool(runs), "it runs")
         release.set()
 
-        assert await mesh.app.job("twin").result(timeout=10) == "done"
+        assert await mesh.app.job("twin").result(timeout=30) == "done"
         await until(lambda: _is_empty(mesh), "both messages are acknowledged")
 
     assert runs == [1]
@@ -268,7 +269,7 @@ async def test_a_worker_runs_on_uvloop(mesh: RunningApp, tmp_path: Path) -> None
         jobs = [
             await mesh.app.send("work", [number, 0.01], queue="effects") for number in range(20)
         ]
-        assert [await job.result(timeout=20) for job in jobs] == list(range(20))
+        assert [await job.result(timeout=30) for job in jobs] == list(range(20))
         assert worker.stop() == 0
 
 

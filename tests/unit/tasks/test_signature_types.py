@@ -104,7 +104,7 @@ CASES: list[tuple[Any, Any, Any]] = [
     (list[Any], [1, "a", None], {}),
     (dict[str, int], {"a": 1}, {"a": "1"}),
     (dict[int, str], {1: "a"}, {"x": "a"}),
-    (set[str], {"a", "b"}, ["a", 1]),
+    (set[int], {1, 2}, [1, "a"]),  # Not strings: their order, and so the id, changes.
     (frozenset[int], frozenset({1, 2}), 1),
     (tuple[int, str], (1, "a"), (1,)),
     (tuple[int, ...], (1, 2, 3), ("1",)),
