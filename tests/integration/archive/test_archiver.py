@@ -34,9 +34,9 @@ def url(tmp_path: Path) -> str:
 
 async def archive(app: Mesh, url: str, **how: Any) -> int:
     """Archive what the ledger holds, and say how many events that were."""
-    options = {"consumer": "archive", "keep": FOR_EVER, "is_once": True} | how
+    options = Options(url, "archive", FOR_EVER, is_once=True)._replace(**how)
     with anyio.fail_after(LIMIT_S):
-        return await Archiver(await app.client(), Options(url, **options)).run()
+        return await Archiver(await app.client(), options).run()
 
 
 @contextlib.asynccontextmanager
