@@ -17,6 +17,7 @@ from mesh.durations import seconds
 R = TypeVar("R")
 
 _LEVELS = ("debug", "info", "warning", "error", "critical")
+_FORMATS = ("console", "json")
 
 
 def duration(text: str) -> float:
@@ -99,6 +100,11 @@ def connects(command: Callable[..., R]) -> Callable[..., R]:
         type=click.Choice(_LEVELS, case_sensitive=False),
         help="What is logged to stderr.  [MESH_LOG_LEVEL]",
     )
+    @click.option(
+        "--log-format",
+        type=click.Choice(_FORMATS, case_sensitive=False),
+        help="How it is logged.  [MESH_LOG_FORMAT]",
+    )
     @functools.wraps(command)
     def with_target(
         *,
@@ -106,9 +112,11 @@ def connects(command: Callable[..., R]) -> Callable[..., R]:
         namespace: str | None,
         config: Path | None,
         log_level: str | None,
+        log_format: str | None,
         **others: Any,
     ) -> R:
-        return command(target=Target(url, namespace, config, log_level), **others)
+        target = Target(url, namespace, config, log_level, log_format)
+        return command(target=target, **others)
 
     return with_target
 

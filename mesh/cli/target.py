@@ -25,6 +25,7 @@ class Target(NamedTuple):
     namespace: str | None = None
     config: Path | None = None
     log_level: str | None = None
+    log_format: str | None = None
 
     def app(self, reference: str | None = None, **more: object) -> Mesh:
         """The named app, or one without tasks.
@@ -43,6 +44,8 @@ class Target(NamedTuple):
         if self.config is not None:
             # In the environment, because processes that we start must find the same file.
             os.environ[CONFIG_VARIABLE] = str(self.config.absolute())
+        for variable, given in self._logging().items():
+            os.environ[variable] = given  # Likewise: children of the process pool log, too.
         app = Mesh() if reference is None else _load(reference)
         app.override(self._values(more))
         return app
@@ -53,8 +56,13 @@ class Target(NamedTuple):
             "--url": self.url,
             "--namespace": self.namespace,
             "--log-level": self.log_level,
+            "--log-format": self.log_format,
         }
         return [word for name, value in given.items() if value for word in (name, value)]
+
+    def _logging(self) -> dict[str, str]:
+        given = {"MESH_LOG_LEVEL": self.log_level, "MESH_LOG_FORMAT": self.log_format}
+        return {variable: value for variable, value in given.items() if value}
 
     def run(self, action: Callable[[Mesh], Awaitable[T]], reference: str | None = None) -> T:
         """Connect, do something with the app, disconnect.
@@ -66,21 +74,24 @@ class Target(NamedTuple):
         import asyncio
 
         from mesh.cli.logs import set_up_logging
+        from mesh.telemetry.export import exporting
 
         app = self.app(reference)
-        set_up_logging(app.settings.log_level)
+        set_up_logging(app.settings)
 
         async def connected() -> T:
             async with app:
                 return await action(app)
 
-        return asyncio.run(connected())
+        with exporting("mesh"):
+            return asyncio.run(connected())
 
     def _values(self, more: Mapping[str, object]) -> dict[str, Any]:
         named: dict[str, object] = {
             "url": self.url,
             "namespace": self.namespace,
             "log_level": self.log_level,
+            "log_format": self.log_format,
         }
         named |= {name.replace("__", "."): value for name, value in more.items()}
         return {name: value for name, value in named.items() if value is not None}

@@ -14,7 +14,7 @@ from mesh.client.atomic import publish_atomically
 from mesh.client.batches import Batches
 from mesh.client.claims import Claims
 from mesh.client.keys import UniqueKeys
-from mesh.client.messages import Message, MessageMaker, choose_id, pack_arguments
+from mesh.client.messages import Message, MessageMaker, TracingMaker, choose_id, pack_arguments
 from mesh.client.records import Records
 from mesh.client.status import JobStatus
 from mesh.clock import SYSTEM_CLOCK, Clock
@@ -32,6 +32,7 @@ from mesh.errors import (
 )
 from mesh.settings.model import Settings
 from mesh.tasks.definition import Call
+from mesh.telemetry.tracing import job_spans
 from mesh.topology import Topology
 from mesh.transport.connection import Connection
 from mesh.transport.payloads import Payloads
@@ -66,7 +67,14 @@ class Client:
         self.keys: UniqueKeys
         self._admission: Admission
         self._batches: Batches
-        self._maker = MessageMaker(settings, self.names, clock)
+        # Looked for once: what sets the SDK up must come before the first enqueue.
+        spans = job_spans(settings)
+        self._spans = None if spans is None else spans.producer
+        self._maker = (
+            MessageMaker(settings, self.names, clock)
+            if spans is None
+            else TracingMaker(settings, self.names, clock, spans.producer)
+        )
         self._clock = clock
 
     async def open(self) -> None:
@@ -128,6 +136,15 @@ class Client:
             QueueFullError: The job stream is full.
             PayloadTooLargeError: The job is larger than the server accepts.
         """
+        spans = self._spans
+        if spans is None:
+            return await self._enqueue(call)
+        with spans.sending(self._maker.lane_of(call)[0], call.task) as span:
+            enqueued = await self._enqueue(call)
+            spans.named(span, enqueued.job_id)
+            return enqueued
+
+    async def _enqueue(self, call: Call[Any]) -> Enqueued:
         if may_be_there(call):
             return await self._admission.admit(call)
         message = await self._message(call, choose_id(call))
@@ -149,6 +166,14 @@ class Client:
         Returns:
             For each its job, or the error that kept it out (``atomic`` raises instead).
         """
+        if self._spans is None:
+            return await self._enqueue_many(calls, atomic=atomic)
+        with self._spans.sending_many(len(calls)):
+            return await self._enqueue_many(calls, atomic=atomic)
+
+    async def _enqueue_many(
+        self, calls: Sequence[Call[Any]], *, atomic: bool
+    ) -> list[Enqueued | MeshError]:
         if atomic:
             return [*await self._batches.admit(calls)]
         guarded = [index for index, call in enumerate(calls) if may_be_there(call)]

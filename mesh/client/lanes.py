@@ -38,6 +38,7 @@ class LaneState(NamedTuple):
         settled: The sequence in the job stream up to which every job given out is settled.
         now_ms: When the server said so.
         config: The consumer's configuration.
+        waiting: How many requests for jobs wait to be answered.
     """
 
     queue: str
@@ -52,6 +53,7 @@ class LaneState(NamedTuple):
     settled: int
     now_ms: int
     config: dict[str, Any]
+    waiting: int = 0
 
 
 class LaneControl:
@@ -171,6 +173,7 @@ def read_state(info: dict[str, Any]) -> LaneState:
         settled=info["ack_floor"]["stream_seq"],
         now_ms=read_time(info["ts"]),
         config=config,
+        waiting=info.get("num_waiting", 0),
     )
 
 

@@ -17,6 +17,7 @@ from mesh.identifiers import new_job_id
 from mesh.settings.model import Settings
 from mesh.tasks.definition import Call
 from mesh.tasks.options import NO_OVERRIDES, CallOptions, TaskOptions
+from mesh.telemetry.tracing import ProducerSpans
 from mesh.transport import frames
 
 _NO_TASK_OPTIONS = TaskOptions()
@@ -70,7 +71,7 @@ class MessageMaker:
         now = self._clock.now_ms()
         overrides = call.options
         own = call.definition.options if call.definition is not None else _NO_TASK_OPTIONS
-        queue, priority = self._lane(overrides, own)
+        queue, priority = self.lane_of(call)
         due = _due_at(overrides, now)
         body = self._body(call, own, args_ref, now=now, due=due)
         if due is None:
@@ -100,7 +101,7 @@ class MessageMaker:
         """
         now = self._clock.now_ms()
         own = call.definition.options if call.definition is not None else _NO_TASK_OPTIONS
-        queue, priority = self._lane(call.options, own)
+        queue, priority = self.lane_of(call)
         due = _due_at(call.options, now)
         body = self._body(call, own, args_ref, now=now, due=due, claim=claim)
         guard = [(headers.REPEAT, "1"), (headers.EXPECTED_LAST, "0")]
@@ -117,7 +118,10 @@ class MessageMaker:
             block = delayed_block(job_id, call.task, target, due, guard)
         return Message(job_id, subject, block, body, due is not None)
 
-    def _lane(self, overrides: CallOptions, own: TaskOptions) -> tuple[str, str]:
+    def lane_of(self, call: Call[Any]) -> tuple[str, str]:
+        """The queue and the priority of a call."""
+        overrides = call.options
+        own = call.definition.options if call.definition is not None else _NO_TASK_OPTIONS
         queue = overrides.queue or own.queue or self._defaults.queue
         return queue, overrides.priority or own.priority or self._defaults.priority
 
@@ -162,6 +166,35 @@ class MessageMaker:
                 **given,
             )
         )
+
+
+class TracingMaker(MessageMaker):
+    """Encodes calls together with the trace context in which they are made."""
+
+    def __init__(
+        self, settings: Settings, names: Names, clock: Clock, spans: ProducerSpans
+    ) -> None:
+        super().__init__(settings, names, clock)
+        self._spans = spans
+
+    def make(self, call: Call[Any], job_id: str, args_ref: PayloadRef | None = None) -> Message:
+        """Encode a call; see ``MessageMaker.make``."""
+        return self._traced(call, super().make(call, job_id, args_ref))
+
+    def make_guarded(
+        self,
+        call: Call[Any],
+        job_id: str,
+        args_ref: PayloadRef | None = None,
+        claim: UniqueClaim | None = None,
+    ) -> Message:
+        """Encode a call that may have been enqueued before; see ``MessageMaker``."""
+        return self._traced(call, super().make_guarded(call, job_id, args_ref, claim))
+
+    def _traced(self, call: Call[Any], message: Message) -> Message:
+        queue, _ = self.lane_of(call)
+        pairs = self._spans.carried(queue, call.task, message.job_id)
+        return message._replace(block=frames.extended(message.block, pairs))
 
 
 def pack_arguments(call: Call[Any]) -> bytes:

@@ -272,6 +272,17 @@ HEADERS: tuple[Case, ...] = (
         _block("traceparent: 00-a:b-c-01"),
         traceparent="00-a:b-c-01",
     ),
+    _parsed(
+        "trace context and baggage are read as any other",
+        _block(
+            "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "tracestate: a=1,b=2",
+            "baggage: tenant=acme%20inc,tier=gold;p=1",
+        ),
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        tracestate="a=1,b=2",
+        baggage="tenant=acme%20inc,tier=gold;p=1",
+    ),
     _parsed("a line without a colon is passed over", _block("nonsense", "a: b"), a="b"),
     _parsed(
         "bytes that are no UTF-8 are replaced",

@@ -12,6 +12,7 @@ REPEAT: Final = "Mesh-Repeat"
 DEAD_LETTER: Final = "Mesh-Dead-Letter"
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
+BAGGAGE: Final = "baggage"
 
 MESSAGE_ID: Final = "Nats-Msg-Id"
 EXPECTED_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
@@ -31,6 +32,9 @@ BATCH_COMMIT: Final = "Nats-Batch-Commit"
 
 JSON: Final = "json"
 MSGPACK: Final = "msgpack"
+
+TRACE_CONTEXT: Final = (TRACEPARENT, TRACESTATE, BAGGAGE)
+"""What a worker passes on unread when it publishes a job again."""
 
 
 class HeaderRow(NamedTuple):
@@ -85,11 +89,22 @@ TABLE: tuple[HeaderRow, ...] = (
     HeaderRow(
         TRACEPARENT,
         "job, delayed job",
-        "W3C trace context",
-        "producer",
+        "W3C trace context of whoever asked for the job; the worker's spans refer to it, and a "
+        "retry carries it on",
+        "producer, worker",
         "the attempt starts a new trace",
     ),
-    HeaderRow(TRACESTATE, "job, delayed job", "W3C trace state", "producer", "no vendor state"),
+    HeaderRow(
+        TRACESTATE, "job, delayed job", "W3C trace state", "producer, worker", "no vendor state"
+    ),
+    HeaderRow(
+        BAGGAGE,
+        "job, delayed job",
+        "W3C baggage: what the producer's context says to those after it; the task sees it, as "
+        "does anybody who can read the job",
+        "producer, worker",
+        "no baggage",
+    ),
     HeaderRow(
         SCHEDULE,
         "delayed job",

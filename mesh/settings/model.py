@@ -35,6 +35,15 @@ Storage = Literal["file", "memory"]
 Backoff = Literal["exponential", "fixed", "linear"]
 EventLoop = Literal["asyncio", "uvloop"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+LogFormat = Literal["console", "json"]
+LoggerLevel = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_.-]+=(debug|info|warning|error|critical)\Z",
+        description="a logger and its level, like mesh.worker=debug",
+    ),
+]
+Propagation = Literal["link", "parent"]
 
 
 class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -210,6 +219,19 @@ class PublishSettings(_Section, frozen=True):
     full_wait_s: DurationOrZero = 5.0
 
 
+class TracingSettings(_Section, frozen=True):
+    """How jobs appear in traces, if the process has an OpenTelemetry SDK.
+
+    Attributes:
+        enabled: Whether spans are made and the trace context travels with jobs.
+        propagation: Whether an attempt starts a trace of its own that links to its producer's
+            (``link``), or is part of the producer's trace (``parent``).
+    """
+
+    enabled: bool = True
+    propagation: Propagation = "link"
+
+
 class Settings(_Section, frozen=True):
     """All settings of one mesh app, frozen; `mesh.settings.loading.load` reads and checks them.
 
@@ -226,10 +248,14 @@ class Settings(_Section, frozen=True):
         events: What the ledger keeps.
         archive: What `mesh archive` writes.
         publish: How jobs are published.
+        tracing: How jobs appear in traces.
         connect_timeout_s: How long one attempt to connect may take.
         ping_interval_s: How often a quiet server is asked for a sign of life; it is given up
             when it owes two.
         log_level: The least severe log record that is shown.
+        log_levels: The same for single loggers and all below them: ``mesh.worker=debug``.
+        log_format: Log lines for people, or JSON lines for programs.
+        secret_names: Further names whose values are left out of logs, failures and traces.
     """
 
     url: Text = "nats://127.0.0.1:4222"
@@ -244,9 +270,13 @@ class Settings(_Section, frozen=True):
     events: EventsSettings = EventsSettings()
     archive: ArchiveSettings = ArchiveSettings()
     publish: PublishSettings = PublishSettings()
+    tracing: TracingSettings = TracingSettings()
     connect_timeout_s: Duration = 5.0
     ping_interval_s: Duration = 10.0
     log_level: LogLevel = "info"
+    log_levels: tuple[LoggerLevel, ...] = ()
+    log_format: LogFormat = "console"
+    secret_names: tuple[Text, ...] = ()
 
     @property
     def servers(self) -> tuple[str, ...]:

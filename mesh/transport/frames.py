@@ -53,6 +53,15 @@ def with_header(frame: bytes, name: str, value: str) -> bytes:
     return b"%b%b%b" % (again, block, payload)
 
 
+def extended(block: bytes, pairs: Iterable[tuple[str, str]]) -> bytes:
+    """Add headers to an encoded block.
+
+    Raises:
+        InvalidNameError: A value holds a line break, which would forge another header.
+    """
+    return block[:-2] + header_block(pairs)[len(_HEADER_LINE) :]
+
+
 def signal(subject: bytes, payload: bytes) -> bytes:
     """Encode a publish without headers and reply, such as an acknowledgement."""
     return b"PUB %b %d\r\n%b\r\n" % (subject, len(payload), payload)

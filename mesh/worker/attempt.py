@@ -17,6 +17,7 @@ from mesh.policy.lanes import Feed, Lane
 from mesh.tasks.cancellation import Cancelled
 from mesh.tasks.context import JobContext, Progress
 from mesh.tasks.definition import TaskDefinition
+from mesh.telemetry.tracing import Trace
 from mesh.transport.puller import Delivery
 
 _ATTEMPT = headers.ATTEMPT.encode()
@@ -82,6 +83,7 @@ class Attempt:
         confirmed_s: Until when at least the job was surely this worker's, on the loop's clock;
             its lease lasts from then.
         is_settling: Whether it has ended: its lease is renewed no more.
+        trace: Its spans; None: it is not traced.
     """
 
     __slots__ = (
@@ -116,6 +118,7 @@ class Attempt:
         "revision",
         "started_ms",
         "stop_reason",
+        "trace",
         "worker_id",
         "writing",
     )
@@ -163,6 +166,7 @@ class Attempt:
         self.is_settling = False
         self.writing: Future[None] | None = None
         self.record_due_s = 0.0
+        self.trace: Trace | None = None
 
     @property
     def context(self) -> JobContext:

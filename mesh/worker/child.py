@@ -11,22 +11,27 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from types import FrameType
 from typing import Any
 
 from msgspec import Raw, Struct
+from opentelemetry.context import attach
 
 from mesh.app import Mesh
 from mesh.errors import ArgumentsError, NotSerializableError, UnknownTaskError
 from mesh.tasks import codec
 from mesh.tasks.context import JobContext, JobControl, Progress, running_job
 from mesh.tasks.definition import TaskDefinition
+from mesh.telemetry.export import exporting
+from mesh.telemetry.logs import install
+from mesh.telemetry.tracing import extract
 from mesh.worker.failures import describe, describe_request, kinds_of
 from mesh.worker.interrupts import AlarmInterrupt, Interruptible
 from mesh.worker.loading import load_app
 from mesh.worker.orders import Answer, FrameBuffer, Order, Report, frame, read_order
+from mesh.worker.running import job_fields
 
 _CHUNK_BYTES = 262_144
 _LOOK_MS = 1000
@@ -50,9 +55,11 @@ def main() -> None:
         if line.next_order() is not None:
             line.answer(answer)
         return
-    while (order := line.next_order()) is not None:
-        # In a context of its own, so that one job's variables are not another's.
-        line.answer(contextvars.copy_context().run(_run, app, order, line))
+    install(app.settings, job_fields=job_fields)
+    with exporting("mesh-worker"):
+        while (order := line.next_order()) is not None:
+            # In a context of its own, so that one job's variables are not another's.
+            line.answer(contextvars.copy_context().run(_run, app, order, line))
 
 
 class _Line:
@@ -121,7 +128,7 @@ def _run(app: Mesh, order: Order, line: _Line) -> Answer:
         return Answer(error=describe(error, with_traceback=False), is_final=True)
     try:
         context = _context(order, line)
-        value = _call(definition, arguments, context, order.soft_timeout_s)
+        value = _call(definition, arguments, context, order.soft_timeout_s, order.trace)
     except JobControl as control:
         return Answer(error=describe_request(control), request=control.request)
     except BaseException as error:  # SystemExit from a task must not end the child.
@@ -153,8 +160,11 @@ def _call(
     arguments: tuple[tuple[Any, ...], dict[str, Any]],
     context: JobContext,
     soft_timeout_s: float | None,
+    trace: Mapping[str, str],
 ) -> Any:
     args, kwargs = arguments
+    if trace:
+        attach(extract(trace))  # For good: the job has a context of its own.
     running_job.set(_Running(context))
     if definition.signature.takes_context:
         args = (context, *args)

@@ -22,6 +22,7 @@ from mesh.worker.executor import Executor
 from mesh.worker.intake import Intake
 from mesh.worker.limits import TimeKeeper
 from mesh.worker.settlement import Settlement
+from mesh.worker.tracing import TracedExecutor, TracedSettlement
 from mesh.worker.trust import Trust
 from mesh.worker.watchdog import Watchdog
 
@@ -53,7 +54,7 @@ class Consumer:
         *,
         feeds: Sequence[Feed[Attempt]],
         intake: Intake,
-        executor: Executor,
+        executor: Executor | TracedExecutor,
         timekeeper: TimeKeeper,
     ) -> None:
         self.in_hand: dict[str, Attempt] = {}
@@ -81,7 +82,7 @@ class Consumer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._refused: dict[int, float] = {}  # Lanes that are not asked, and until when.
-        self.settlement: Settlement
+        self.settlement: Settlement | TracedSettlement
         self.watchdog: Watchdog
 
     async def start(self) -> None:
@@ -172,6 +173,8 @@ class Consumer:
             return
         # Its task's context refers back to it: cut here, the collector need not find the ring.
         attempt.coroutine = None
+        if attempt.trace is not None:
+            attempt.trace.close()
         if attempt.holds_slot:
             self._free_slot(attempt)
         if not self.in_hand:

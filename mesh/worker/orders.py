@@ -26,6 +26,7 @@ class Order(Struct, frozen=True, array_like=True):
     tags: tuple[str, ...]
     meta: dict[str, str]
     soft_timeout_s: float | None
+    trace: dict[str, str] = {}
 
 
 class Answer(Struct, frozen=True, array_like=True, tag=True):

@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from mesh.contract.records import ErrorInfo
 from mesh.tasks.context import Request, running_job
+from mesh.telemetry.tracing import inject
 from mesh.worker.attempt import Attempt
 from mesh.worker.childprocess import ChildProcess
 from mesh.worker.interrupts import ThreadInterrupt
@@ -177,6 +178,7 @@ def _order(attempt: Attempt) -> Order:
         context.tags,
         context.meta,
         attempt.limits.soft_timeout_s if attempt.limits else None,
+        inject() if attempt.trace is not None else {},
     )
 
 

@@ -179,6 +179,7 @@ class Recorder:
         extra = [(headers.ATTEMPT, str(number))]
         if headers.CONTENT_TYPE in known:
             extra.append((headers.CONTENT_TYPE, known[headers.CONTENT_TYPE]))
+        extra += [(name, known[name]) for name in headers.TRACE_CONTEXT if name in known]
         message_id = f"{attempt.job_id}:{number}"
         if number == attempt.number:
             message_id += f":{attempt.revision}"

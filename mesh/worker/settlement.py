@@ -21,6 +21,7 @@ from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo
 from mesh.errors import BrokerError, PayloadTooLargeError
 from mesh.telemetry.metrics import TaskTally, WorkerMetrics
+from mesh.telemetry.redaction import Redactor
 from mesh.transport import frames
 from mesh.transport.puller import ACK, NAK, nak_after
 from mesh.worker.attempt import Attempt
@@ -64,6 +65,7 @@ class Settlement:
         endings: Writes terminal records.
         metrics: What is counted.
         news: Tells the ledger.
+        redactor: Leaves secrets out of failures, before anybody is told of them.
         on_settled: Called with each attempt when nothing is left to do for it.
     """
 
@@ -76,6 +78,7 @@ class Settlement:
         endings: Endings,
         metrics: WorkerMetrics,
         news: News,
+        redactor: Redactor,
         on_settled: Callable[[Attempt], None],
     ) -> None:
         self._client = client
@@ -87,6 +90,7 @@ class Settlement:
         self._endings = endings
         self._metrics = metrics
         self._news = news
+        self._redactor = redactor
         self._on_settled = on_settled
         self._inline_bytes = client.settings.limits.payload_inline_bytes
         self._slow: set[asyncio.Task[None]] = set()
@@ -173,7 +177,7 @@ class Settlement:
             case Succeeded(value):
                 await self._succeed(attempt, value)
             case Failed(error):
-                await self._fail(attempt, error)
+                await self._fail(attempt, self._redactor.error(error))
             case Retry() | Crashed() | Snoozed():
                 await self._put_off(attempt, outcome)
             case HandBack(delay_s, _):
@@ -240,7 +244,9 @@ class Settlement:
     async def _put_off(self, attempt: Attempt, outcome: Retry | Crashed | Snoozed) -> None:
         """Have the job run again after a wait; only a failure has used up its attempt."""
         spent = attempt.number if isinstance(outcome, Retry) else attempt.number - 1
-        error = None if isinstance(outcome, Snoozed) else outcome.error
+        error = None
+        if not isinstance(outcome, Snoozed):
+            error = self._redactor.error(outcome.error)
         delay_s = outcome.delay_s
         record = self._recorder.waiting(attempt, spent, error, delay_s)
         if not await self._write_progress(attempt, record):

@@ -22,6 +22,8 @@ from mesh.identifiers import check_queue, new_worker_id
 from mesh.policy.lanes import WEIGHTS, Feed, Lane
 from mesh.tasks.options import Pool
 from mesh.telemetry.metrics import WorkerMetrics, default_metrics
+from mesh.telemetry.redaction import Redactor
+from mesh.telemetry.tracing import job_spans
 from mesh.worker.attempt import Attempt
 from mesh.worker.consumer import Consumer
 from mesh.worker.ending import Endings
@@ -35,6 +37,7 @@ from mesh.worker.news import News
 from mesh.worker.pools import ProcessPool, ThreadPool
 from mesh.worker.recording import Recorder
 from mesh.worker.settlement import Settlement
+from mesh.worker.tracing import TracedExecutor, TracedSettlement
 from mesh.worker.watchdog import Watchdog
 
 log = logging.getLogger("mesh.worker")
@@ -179,7 +182,9 @@ class Worker:
         processes = ProcessPool(self._app_reference, worker.process_pool)
         self._stack.callback(processes.close)
         timekeeper = TimeKeeper(self._clock, intake.timeout_of)
-        executor = Executor(
+        spans = job_spans(settings)
+        executor: Executor | TracedExecutor
+        executor = plain = Executor(
             self._clock,
             ThreadPool(worker.concurrency),
             processes,
@@ -187,6 +192,9 @@ class Worker:
             lease_s=worker.ack_wait_s,
             max_crashes=worker.max_crashes,
         )
+        if spans is not None:
+            now = asyncio.get_running_loop().time
+            executor = TracedExecutor(plain, spans.worker, self._clock, now)
         feeds = self._feeds(processes.size)
         consumer = Consumer(
             client, feeds=feeds, intake=intake, executor=executor, timekeeper=timekeeper
@@ -195,6 +203,15 @@ class Worker:
         lanes = [lane for feed in feeds for lane in feed.lanes]
         consumer.watchdog = Watchdog(client, lanes, consumer, self._metrics)
         client.publisher.storage.on_found = lambda: self._metrics.noticed("disk-full")
+        settlement = self._settlement(client, recorder, fence, consumer)
+        consumer.settlement = (
+            settlement if spans is None else TracedSettlement(settlement, spans.worker)
+        )
+        return consumer
+
+    def _settlement(
+        self, client: Client, recorder: Recorder, fence: Fence, consumer: Consumer
+    ) -> Settlement:
         news = News(client, self._clock)
         endings = Endings(
             client,
@@ -202,18 +219,18 @@ class Worker:
             fence=fence,
             metrics=self._metrics,
             news=news,
-            lease_s=worker.ack_wait_s,
+            lease_s=self._settings.worker.ack_wait_s,
         )
-        consumer.settlement = Settlement(
+        return Settlement(
             client,
             recorder=recorder,
             fence=fence,
             endings=endings,
             metrics=self._metrics,
             news=news,
+            redactor=Redactor.of(self._settings),
             on_settled=consumer.settled,
         )
-        return consumer
 
     def _feeds(self, children: int) -> list[Feed[Attempt]]:
         """Give queues whose tasks all run in the process pool as many slots as it has children.

@@ -9,12 +9,14 @@ import msgspec
 import pytest
 
 from mesh.cli.live import read_event
-from mesh.cli.logs import JsonLines, Lines, set_up_logging
+from mesh.cli.logs import set_up_logging
 from mesh.cli.output import has_colour, table
 from mesh.cli.statuses import line
 from mesh.client.status import JobStatus
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo
+from mesh.settings.model import Settings
+from mesh.telemetry.logs import JsonLines, Lines
 
 
 def record(level: int, message: str, *args: object, **fields: object) -> logging.LogRecord:
@@ -88,11 +90,12 @@ def test_the_logging_of_an_app_is_left_alone(monkeypatch: pytest.MonkeyPatch) ->
     theirs = logging.NullHandler()
     monkeypatch.setattr(root, "handlers", [theirs])
     monkeypatch.setattr(root, "level", root.level)
-    set_up_logging("error")
+    monkeypatch.setenv("MESH_LOG_FORMAT", "console")  # Put back at the end.
+    set_up_logging(Settings(log_level="error"))
     assert root.handlers == [theirs]
 
     monkeypatch.setattr(root, "handlers", [])
-    set_up_logging("error", is_json=True)
+    set_up_logging(Settings(log_level="error"), is_json=True)
     assert isinstance(root.handlers[0].formatter, JsonLines)
     assert root.level == logging.ERROR
 

@@ -82,7 +82,7 @@ def understood(words: list[str]) -> None:
         click.UsageError: There is no such command or option.
     """
     command: click.Command = cli
-    context = click.Context(cli, info_name="mesh")
+    context = click.Context(cli, info_name="mesh", **cli.context_settings)
     while isinstance(command, click.Group):
         name, command_found, words = command.resolve_command(context, words)
         assert command_found is not None

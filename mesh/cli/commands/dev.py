@@ -56,7 +56,7 @@ def dev(
     if port:
         target = target._replace(url=f"nats://127.0.0.1:{port}")
     settings = target.app(reference).settings
-    set_up_logging(settings.log_level, is_json=output.is_json)
+    set_up_logging(settings, is_json=output.is_json)
     addresses = () if port == 0 else settings.servers
     return asyncio.run(_develop(target, reference, _server_for(addresses, store_dir), output))
 

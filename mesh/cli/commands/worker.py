@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mesh.cli.options import connects, duration, prints, queue
 from mesh.cli.output import Output
 from mesh.cli.target import Target
+
+if TYPE_CHECKING:
+    from mesh.cli.processes import WorkerOptions
 
 
 @click.command
@@ -56,11 +61,8 @@ def worker(
     the second hands them back at once. Exits with 0 if all could finish, with 1 if some were
     cut short.
     """
-    import asyncio
-
-    from mesh.cli.logs import set_up_logging
-    from mesh.cli.processes import WorkerOptions, supervisor
-    from mesh.worker.signals import StopSignals
+    from mesh.cli.logs import debug_on_signal
+    from mesh.cli.processes import WorkerOptions
 
     options = WorkerOptions(
         queues=queues,
@@ -70,16 +72,45 @@ def worker(
         is_burst=is_burst,
         is_json=output.is_json,
     )
-    if reloads:  # The app is loaded by the workers alone: it may be broken now and whole soon.
-        set_up_logging(target.log_level or "info", is_json=output.is_json)
-        grace_s = 30.0 if drain_timeout is None else drain_timeout
-        kept = supervisor(
-            reference, target, options, count=processes or 1, grace_s=grace_s, reloads=True
-        )
-        with StopSignals() as signals:
-            return asyncio.run(kept.run(signals))
+    with debug_on_signal():
+        if reloads:
+            return _reload(reference, target, options, processes or 1)
+        return _run(reference, target, options, processes, lifeline)
+
+
+def _reload(reference: str, target: Target, options: WorkerOptions, count: int) -> int:
+    """Supervise workers that load the app themselves: it may be broken now and whole soon."""
+    import asyncio
+
+    from mesh.cli.logs import set_up_logging
+    from mesh.cli.processes import supervisor
+    from mesh.worker.signals import StopSignals
+
+    set_up_logging(target.app().settings, is_json=options.is_json)
+    grace_s = 30.0 if options.drain_timeout_s is None else options.drain_timeout_s
+    kept = supervisor(reference, target, options, count=count, grace_s=grace_s, reloads=True)
+    with StopSignals() as signals:
+        return asyncio.run(kept.run(signals))
+
+
+def _run(
+    reference: str,
+    target: Target,
+    options: WorkerOptions,
+    processes: int | None,
+    lifeline: int | None,
+) -> int:
+    """Run one worker here, or supervise several."""
+    import asyncio
+
+    from mesh.cli.logs import set_up_logging
+    from mesh.cli.processes import supervisor
+    from mesh.telemetry.export import exporting
+    from mesh.worker.process import run_process
+    from mesh.worker.signals import StopSignals
+
     app = target.app(reference, **options.settings(), worker__processes=processes)
-    set_up_logging(app.settings.log_level, is_json=output.is_json)
+    set_up_logging(app.settings, is_json=options.is_json)
     wanted = app.settings.worker
     if lifeline is None and wanted.processes > 1:
         kept = supervisor(
@@ -91,7 +122,7 @@ def worker(
         )
         with StopSignals() as signals:
             return asyncio.run(kept.run(signals))
-    from mesh.worker.process import run_process
-
-    with StopSignals(exit_at=3) as signals:
-        return run_process(app, reference, signals, is_burst=is_burst, lifeline=lifeline)
+    with StopSignals(exit_at=3) as signals, exporting("mesh-worker"):
+        return run_process(
+            app, reference, signals, is_burst=options.is_burst, lifeline=lifeline
+        )

@@ -20,6 +20,7 @@ import mesh
 ROOT = Path(inspect.getfile(mesh)).parent
 
 WALKED = ("app.py", "archive", "client", "worker", "transport")
+"""Where jobs are handled. The doctor is left out as a whole: it asks, and changes nothing."""
 
 NOT_WALKED = {
     "transport/link.py": "the primitives themselves",
@@ -69,7 +70,11 @@ LOCAL = {
 }
 """What an await may name without being a site - a module, or a function - and why."""
 
+_TRACED = "the same call as the one above it, with a span around it: recipes are not traced"
+
 UNREACHED = {
+    "client.client:Client.enqueue/_enqueue#2": _TRACED,
+    "client.client:Client.enqueue_many/_enqueue_many#2": _TRACED,
     "client.reconciler:Reconciler._compare/_wait": "waits for a time to pass",
     "transport.buckets:Bucket.count/count": "only benchmarks and tests count a bucket",
     "transport.buckets:Shelf.count/api": "only benchmarks and tests count a bucket",
