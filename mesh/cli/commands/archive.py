@@ -147,7 +147,7 @@ def _run(
 
     app = app_of(target, database, consumer, keep, keep_failed)
     settings = app.settings.archive
-    set_up_logging(app.settings.log_level, is_json=output.is_json)
+    set_up_logging(app.settings, is_json=output.is_json)
     prepare_store(Path(settings.url.removeprefix("sqlite:")))
     options = Options(settings.url, settings.consumer, _keep(settings), again, once)
 
