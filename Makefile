@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 CHAOS_ARGS ?=
 
 # What the tests and the checks use; `all` would only take longer.
-EXTRAS := server,reload,uvloop,otel,pydantic,yaml,objects,dill
+EXTRAS := server,reload,uvloop,otel,pydantic,yaml,objects,dill,postgres,parquet
 
 VENV := .venv
 BIN := $(VENV)/bin

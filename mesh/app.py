@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
+from mesh.archive.queries import Archive, BlockingArchive
 from mesh.client.admission import Enqueued
 from mesh.client.blocking import BlockingJob, Portal, stepped
 from mesh.client.blocking_letters import BlockingDeadLetters
@@ -399,6 +400,14 @@ class Mesh:
         """The live workers: see them, tell them to drain, to stop, to run more at once."""
         return Workers(self.client)
 
+    def archive(self, url: str | None = None) -> Archive:
+        """What `mesh archive` has stored, to be asked in ``async with``; needs no NATS server.
+
+        Args:
+            url: The database; None: the setting ``archive.url``.
+        """
+        return Archive(url or self.settings.archive.url, self.settings.namespace)
+
     async def setup(self, queues: Sequence[str] = ()) -> list[Step]:
         """Create or update the streams, buckets and consumers this app needs; idempotent.
 
@@ -537,6 +546,15 @@ class BlockingMesh:
     def workers(self) -> BlockingWorkers:
         """The live workers; see ``Mesh.workers``."""
         return BlockingWorkers(self._app.workers, self._app.portal)
+
+    def archive(self, url: str | None = None) -> BlockingArchive:
+        """What `mesh archive` has stored, to be asked in ``with``; see ``Mesh.archive``.
+
+        Raises:
+            ArchiveError: There is no archive, or it is of another version.
+        """
+        settings = self._app.settings
+        return BlockingArchive(url or settings.archive.url, settings.namespace)
 
     def setup(self, queues: Sequence[str] = ()) -> list[Step]:
         """Create or update what the app needs; see ``Mesh.setup``."""

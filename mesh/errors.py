@@ -460,6 +460,13 @@ class WorkerRefusedError(MeshError):
     """A worker cannot do what it was told; the message says why."""
 
 
+# --- The archive ------------------------------------------------------------------------------
+
+
+class ArchiveError(MeshError):
+    """The archive of jobs cannot be opened, read or written, or is of another version."""
+
+
 # --- The embedded server ----------------------------------------------------------------------
 
 

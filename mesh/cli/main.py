@@ -11,6 +11,7 @@ import click
 from mesh import __version__
 from mesh.cli import failures
 from mesh.cli.commands import (
+    archive,
     bench,
     completion,
     contract,
@@ -76,6 +77,7 @@ COMMANDS: tuple[click.Command, ...] = (
     workers.workers,
     doctor.doctor,
     fsck.fsck,
+    archive.archive,
     contract.contract,
     bench.bench,
     demo.demo,

@@ -89,6 +89,7 @@ SUBJECTS: tuple[Case, ...] = (
         job_id="order-9",
     ),
     _built("what hands over the jobs that are due", "due_consumer", "due-to-jobs"),
+    _built("what an archive reads the ledger through", "archive_consumer", "archive"),
     _built("the way from due to ready", "due_feed", "mesh.feed.due"),
     _built("all signals", "cancel_signals", "mesh.control.cancel.*"),
     _built(

@@ -22,6 +22,7 @@ EXPECTED_LAST_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 ROLLUP: Final = "Nats-Rollup"
 TTL: Final = "Nats-TTL"
 ORIGIN: Final = "Nats-Subject"
+ORIGIN_SEQUENCE: Final = "Nats-Sequence"
 STORED_AT: Final = "Nats-Time-Stamp"
 SCHEDULE: Final = "Nats-Schedule"
 SCHEDULE_TARGET: Final = "Nats-Schedule-Target"
@@ -209,6 +210,13 @@ TABLE: tuple[HeaderRow, ...] = (
         ORIGIN,
         "event that announces a job or a result",
         "the subject of what it announces",
+        "the server",
+        "a worker published the event",
+    ),
+    HeaderRow(
+        ORIGIN_SEQUENCE,
+        "event that announces a job or a result",
+        "the sequence of what it announces, in its own stream",
         "the server",
         "a worker published the event",
     ),

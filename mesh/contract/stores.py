@@ -171,6 +171,16 @@ STORES: tuple[Row, ...] = (
     ),
     Row(
         "consumer",
+        "archive",
+        "nobody",
+        "`mesh archive`, which confirms what is in its database (archive.consumer)",
+        EVENTS,
+        "durable, while there is an archive",
+        "archive-consumer",
+        "Names.archive_consumer",
+    ),
+    Row(
+        "consumer",
         "<queue>-<priority>",
         "nobody",
         "workers, with $JS.API.CONSUMER.MSG.NEXT.<NS>_JOBS.<queue>-<priority>",

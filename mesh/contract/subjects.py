@@ -43,6 +43,7 @@ class Names:
     """
 
     __slots__ = (
+        "archive_consumer",
         "cancel_signals",
         "control_bucket",
         "dead_stream",
@@ -86,6 +87,7 @@ class Names:
         self.elections = f"$JS.EVENT.ADVISORY.CONSUMER.LEADER_ELECTED.{self.jobs_stream}.*"
         self.schedules = f"$KV.{self.schedules_bucket}.*"
         self.due_consumer = "due-to-jobs"
+        self.archive_consumer = "archive"
         self.due_feed = f"{namespace}.feed.due"
 
     def job(self, queue: str, priority: str, job_id: str) -> str:

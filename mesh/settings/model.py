@@ -205,6 +205,22 @@ class EventsSettings(_Section, frozen=True):
     log_bytes: CountOrZero = 262_144
 
 
+class ArchiveSettings(_Section, frozen=True):
+    """What `mesh archive` writes, and how long that is kept.
+
+    Attributes:
+        url: The database: a path, ``sqlite:PATH``, or ``postgresql://user@host/database``.
+        consumer: The durable consumer that reads the ledger; each archive has its own.
+        keep_s: How long jobs that did not fail are kept after their last event; 0: for ever.
+        keep_failed_s: How long jobs that failed are kept; 0: for ever.
+    """
+
+    url: Text = "sqlite:.mesh/archive.db"
+    consumer: QueueName = "archive"
+    keep_s: DurationOrZero = 7_776_000.0
+    keep_failed_s: DurationOrZero = 7_776_000.0
+
+
 class PublishSettings(_Section, frozen=True):
     """How jobs are published.
 
@@ -282,6 +298,7 @@ class Settings(_Section, frozen=True):
         worker: How workers take and run jobs.
         limits: Bounds of what is stored and of what runs at once.
         events: What the ledger keeps.
+        archive: What `mesh archive` writes.
         publish: How jobs are published.
         scheduler: How the scheduler service keeps schedules.
         metrics: Where metrics and probes are served.
@@ -306,6 +323,7 @@ class Settings(_Section, frozen=True):
     worker: WorkerSettings = WorkerSettings()
     limits: LimitsSettings = LimitsSettings()
     events: EventsSettings = EventsSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     publish: PublishSettings = PublishSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     metrics: MetricsSettings = MetricsSettings()

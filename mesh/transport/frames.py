@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 from mesh.errors import InvalidNameError
 
@@ -83,12 +84,17 @@ def last_header(block: bytes, name: str) -> str:
 
     The server adds its own below those that a message came with, which may have the same names.
     """
-    mark = f"\r\n{name}:".encode()
+    mark = _mark(name)
     start = block.rfind(mark)
     if start < 0:
         return ""
     end = block.find(b"\r\n", start + len(mark))
     return block[start + len(mark) : end].decode("utf-8", "replace").strip()
+
+
+@cache
+def _mark(name: str) -> bytes:
+    return f"\r\n{name}:".encode()
 
 
 def status_code(block: bytes | None) -> int:

@@ -119,6 +119,32 @@ class StreamReader:
         found = (await self._ask(question)).entries
         return found[0].revision - 1 if found else last
 
+    async def span(
+        self, subject: str, first: int, last: int, *, at_once: int = _PAGE
+    ) -> AsyncGenerator[Entry]:
+        """Yield what is left of some messages in a row.
+
+        Any server that has a copy may answer, and it may be a little behind.
+
+        Args:
+            subject: Which messages; may hold wildcards.
+            first: The first sequence.
+            last: The last sequence.
+            at_once: How many to ask of the server at a time.
+
+        Raises:
+            BrokerError: The stream could not be read.
+        """
+        while first <= last:
+            page = await self._page(subject, first, min(at_once, last - first + 1))
+            for entry in page.entries:
+                if entry.revision > last:
+                    return
+                yield entry
+            if page.is_last or not page.entries:
+                return
+            first = page.entries[-1].revision + 1
+
     async def last_of(self, subjects: Sequence[str]) -> list[Entry]:
         """Read the last message of each of some subjects; those without one are left out.
 

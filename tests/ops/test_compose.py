@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+WITH_APP = [name for name, one in OURS.items() if any(".py:" in w for w in one["command"])]
 DOCKERFILE = ROOT / "ops/docker/Dockerfile"
 
 
@@ -35,7 +36,7 @@ def mounts(service: dict[str, Any]) -> list[tuple[str, str]]:
 
 def test_the_file_has_all_that_is_needed_and_what_watches_it() -> None:
     """The server, its streams, a worker, a scheduler, an exporter, Prometheus and Grafana."""
-    needed = {"nats", "setup", "worker", "scheduler"}
+    needed = {"nats", "setup", "worker", "scheduler", "archive"}
     assert SERVICES.keys() >= needed | {"exporter", "prometheus", "grafana"}
 
 
@@ -45,7 +46,7 @@ def test_a_service_runs_a_command_that_mesh_has(name: str) -> None:
     accept(OURS[name]["command"])
 
 
-@pytest.mark.parametrize("name", sorted(OURS.keys() - {"exporter"}))
+@pytest.mark.parametrize("name", WITH_APP)
 def test_a_service_names_an_app_that_exists(name: str) -> None:
     """The app in each command is a file of the repository and a name that the file binds."""
     command: list[str] = OURS[name]["command"]
@@ -115,6 +116,16 @@ def test_the_data_of_the_server_outlives_its_container() -> None:
 
     assert store is not None
     assert targets[store[1]] in COMPOSE["volumes"]
+
+
+def test_the_archive_outlives_its_container() -> None:
+    """Its database lies in a named volume that the image's user may write to."""
+    service = SERVICES["archive"]
+    targets = {target: source for source, target in mounts(service)}
+    folder = str(Path(service["environment"]["MESH_ARCHIVE_URL"]).parent)
+
+    assert targets[folder] in COMPOSE["volumes"]
+    assert f"--owner=mesh {folder}" in DOCKERFILE.read_text(encoding="utf-8")
 
 
 def test_ports_are_open_on_this_machine_only() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from support.failpoints import (
     acts,
+    acts_of_archive,
     acts_of_delays,
     acts_of_keys,
     acts_of_repair,
@@ -40,6 +41,7 @@ BURST = "MESH_TEST_BURST"
 _TRIES = 5
 _ACTS = (
     acts.ACTS
+    | acts_of_archive.ACTS
     | acts_of_delays.ACTS
     | acts_of_keys.ACTS
     | acts_of_repair.ACTS

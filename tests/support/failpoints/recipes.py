@@ -283,6 +283,7 @@ RECIPES = {
         Recipe("keep", nothing, act="keep"),
         Recipe("arm", nothing, act="arm"),
         Recipe("overlapping", races.overlapping),
+        Recipe("archive", nothing, act="archive"),
     )
 }
 

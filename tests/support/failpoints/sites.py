@@ -19,7 +19,7 @@ import mesh
 
 ROOT = Path(inspect.getfile(mesh)).parent
 
-WALKED = ("app.py", "client", "exporter", "worker", "scheduler", "transport")
+WALKED = ("app.py", "archive", "client", "exporter", "worker", "scheduler", "transport")
 """Where jobs are handled. The doctor is left out as a whole: it asks, and changes nothing."""
 
 NOT_WALKED = {
@@ -27,6 +27,7 @@ NOT_WALKED = {
     "transport/connection.py": "the primitives themselves",
     "transport/publisher.py": "the primitives themselves",
     "transport/incoming.py": "takes in what the server sends, and sends nothing",
+    "archive/queries.py": "asks a database and knows no server",
     "worker/supervisor.py": "watches processes and knows no server",
     "worker/reloading.py": "watches files and knows no server",
     "worker/pools.py": "talks to child processes only",
@@ -65,6 +66,9 @@ LOCAL = {
     "anext": "steps a generator whose own awaits are sites",
     "aclose": "ends a generator, or stops threads and processes",
     "settlement.close": "waits for tasks whose own awaits are sites",
+    "_in_thread": "waits for the database",
+    "_rest": "waits for the database",
+    "_until_written": "waits for the database, and what it posts then is a site",
     "execute": "runs the user's function",
     "duty": "goes on beside the heartbeat; its own awaits are sites",
     "self.look": "looks, whose own awaits are sites",
