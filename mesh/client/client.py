@@ -25,21 +25,14 @@ from mesh.client.messages import (
     pack_arguments,
 )
 from mesh.client.records import Records
-from mesh.client.status import JobStatus
+from mesh.client.status import JobStatus, raise_unless_succeeded
 from mesh.clock import SYSTEM_CLOCK, Clock
 from mesh.contract.envelope import PayloadRef, UniqueClaim
 from mesh.contract.events import EventKind
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ResultRecord
 from mesh.contract.subjects import Names
-from mesh.errors import (
-    BrokerError,
-    EnqueueUnknownError,
-    JobCancelledError,
-    JobExpiredError,
-    JobFailedError,
-    MeshError,
-)
+from mesh.errors import BrokerError, EnqueueUnknownError, MeshError
 from mesh.settings.model import Settings
 from mesh.tasks.definition import Call
 from mesh.telemetry.tracing import job_spans
@@ -263,7 +256,7 @@ class Client:
             JobNotFoundError: It is not known here.
         """
         record = await self.records.wait(job_id, timeout_s, is_known=is_known)
-        _raise_unless_succeeded(job_id, record)
+        raise_unless_succeeded(job_id, record)
         if record.result_ref is not None:
             return Raw(await self.payloads.get(record.result_ref))
         return record.result
@@ -341,15 +334,3 @@ def _outcome(job_id: str, receipt: Receipt | BrokerError) -> Enqueued | MeshErro
     if isinstance(receipt, BrokerError):
         return receipt
     return Enqueued(job_id)
-
-
-def _raise_unless_succeeded(job_id: str, record: ResultRecord) -> None:
-    error = record.error
-    if record.state is State.FAILED:
-        kind = error.type if error else "unknown"
-        words = error.message if error else record.reason
-        raise JobFailedError(job_id, kind, words, error.traceback if error else "")
-    if record.state is State.CANCELLED:
-        raise JobCancelledError(job_id, record.reason or "no reason given")
-    if record.state is State.EXPIRED:
-        raise JobExpiredError(job_id)

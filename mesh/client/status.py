@@ -9,6 +9,7 @@ from msgspec import Struct
 from mesh.contract import headers
 from mesh.contract.lifecycle import State
 from mesh.contract.records import ErrorInfo, ProgressRecord, ResultRecord
+from mesh.errors import JobCancelledError, JobExpiredError, JobFailedError
 from mesh.transport.buckets import Entry
 
 
@@ -129,3 +130,22 @@ def due_of(entry: Entry) -> int:
         return int(datetime.fromisoformat(at).timestamp() * 1000) if at else 0
     except (ValueError, OverflowError):
         return 0
+
+
+def raise_unless_succeeded(job_id: str, record: ResultRecord) -> None:
+    """Turn the end of a job into the error that whoever waits for its result gets.
+
+    Raises:
+        JobFailedError: It failed for good.
+        JobCancelledError: It was cancelled.
+        JobExpiredError: It was not started in time.
+    """
+    error = record.error
+    if record.state is State.FAILED:
+        kind = error.type if error else "unknown"
+        words = error.message if error else record.reason
+        raise JobFailedError(job_id, kind, words, error.traceback if error else "")
+    if record.state is State.CANCELLED:
+        raise JobCancelledError(job_id, record.reason or "no reason given")
+    if record.state is State.EXPIRED:
+        raise JobExpiredError(job_id)

@@ -8,8 +8,9 @@ from typing import cast
 from msgspec import Struct
 
 from mesh.settings.keys import Key, all_keys, value_of
-from mesh.settings.model import Settings, shown_value
+from mesh.settings.model import Settings
 from mesh.settings.rules import DEFAULT_ORIGIN
+from mesh.settings.sections import shown_value
 
 _UNITS_MS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
 

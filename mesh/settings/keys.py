@@ -10,7 +10,8 @@ from types import MappingProxyType
 import msgspec
 from msgspec import Struct
 
-from mesh.settings.model import SECRET_NAMES, Settings
+from mesh.settings.model import Settings
+from mesh.settings.sections import SECRET_NAMES
 
 PREFIX = "MESH_"
 _DURATION_SUFFIX = "_s"

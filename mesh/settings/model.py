@@ -6,65 +6,34 @@ settings are read. Where the values come from is the business of `mesh.settings.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
-
-from msgspec import Meta, Struct
+from typing import Literal
 
 from mesh.contract.lifecycle import Priority
-from mesh.identifiers import NAMESPACE_RULE, QUEUE_RULE
-from mesh.settings.addresses import REDACTED, redact_login, split_addresses
-
-SECRET_NAMES = frozenset({"password", "token"})
-
-Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
-Count = Annotated[int, Meta(ge=1, description="a whole number of at least 1")]
-CountOrZero = Annotated[int, Meta(ge=0, description="a whole number, 0 or more")]
-Port = Annotated[int, Meta(ge=0, le=65535, description="a port from 0 to 65535")]
-Fraction = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
-Duration = Annotated[
-    float,
-    Meta(gt=0, description='a duration above zero: seconds, or a text like "30s" or "1h30m"'),
-]
-DurationOrZero = Annotated[
-    float, Meta(ge=0, description='a duration: seconds, or a text like "30s" or "1h30m"')
-]
-Namespace = Annotated[
-    str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}\Z", description=NAMESPACE_RULE)
-]
-QueueName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z", description=QUEUE_RULE)]
-Storage = Literal["file", "memory"]
-Backoff = Literal["exponential", "fixed", "linear"]
-EventLoop = Literal["asyncio", "uvloop"]
-LogLevel = Literal["debug", "info", "warning", "error", "critical"]
-CapturedLevel = Literal["debug", "info", "warning", "error", "critical", "off"]
-EventLevel = Literal["off", "error", "info", "debug"]
-LogFormat = Literal["console", "json"]
-LoggerLevel = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9_.-]+=(debug|info|warning|error|critical)\Z",
-        description="a logger and its level, like mesh.worker=debug",
-    ),
-]
-Propagation = Literal["link", "parent"]
+from mesh.settings.addresses import split_addresses
+from mesh.settings.sections import (
+    Backoff,
+    CapturedLevel,
+    Count,
+    CountOrZero,
+    Duration,
+    DurationOrZero,
+    EventLevel,
+    EventLoop,
+    Fraction,
+    LogFormat,
+    LoggerLevel,
+    LogLevel,
+    Namespace,
+    Port,
+    Propagation,
+    QueueName,
+    Section,
+    Storage,
+    Text,
+)
 
 
-class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all sections have in common: frozen, named fields only, secrets never shown."""
-
-    def __repr__(self) -> str:
-        """The section as code, with every secret and every password in an address left out."""
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
-        return f"{type(self).__name__}({shown})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """The same for rich, which would otherwise ask the fields themselves."""
-        return [
-            (name, shown_value(name, getattr(self, name))) for name in self.__struct_fields__
-        ]
-
-
-class CredentialsSettings(_Section, frozen=True):
+class CredentialsSettings(Section, frozen=True):
     """How mesh logs in to NATS; at most one of the four ways may be given.
 
     Attributes:
@@ -82,7 +51,7 @@ class CredentialsSettings(_Section, frozen=True):
     nkey_file: Text | None = None
 
 
-class TlsSettings(_Section, frozen=True):
+class TlsSettings(Section, frozen=True):
     """Which certificates are used when the connection is encrypted.
 
     Attributes:
@@ -96,7 +65,7 @@ class TlsSettings(_Section, frozen=True):
     key_file: Text | None = None
 
 
-class JobDefaults(_Section, frozen=True):
+class JobDefaults(Section, frozen=True):
     """What holds for a job whose task says nothing else.
 
     Attributes:
@@ -129,7 +98,7 @@ class JobDefaults(_Section, frozen=True):
         return self.retry_max + 1
 
 
-class WorkerSettings(_Section, frozen=True):
+class WorkerSettings(Section, frozen=True):
     """How a worker takes and runs jobs.
 
     Attributes:
@@ -159,7 +128,7 @@ class WorkerSettings(_Section, frozen=True):
     loop: EventLoop = "asyncio"
 
 
-class LimitsSettings(_Section, frozen=True):
+class LimitsSettings(Section, frozen=True):
     """The bounds of what is stored and of what runs at once.
 
     Attributes:
@@ -177,7 +146,7 @@ class LimitsSettings(_Section, frozen=True):
     max_ack_pending: Count = 20_000
 
 
-class EventsSettings(_Section, frozen=True):
+class EventsSettings(Section, frozen=True):
     """What the ledger of job events keeps.
 
     Attributes:
@@ -205,7 +174,7 @@ class EventsSettings(_Section, frozen=True):
     log_bytes: CountOrZero = 262_144
 
 
-class ArchiveSettings(_Section, frozen=True):
+class ArchiveSettings(Section, frozen=True):
     """What `mesh archive` writes, and how long that is kept.
 
     Attributes:
@@ -221,7 +190,7 @@ class ArchiveSettings(_Section, frozen=True):
     keep_failed_s: DurationOrZero = 7_776_000.0
 
 
-class PublishSettings(_Section, frozen=True):
+class PublishSettings(Section, frozen=True):
     """How jobs are published.
 
     Attributes:
@@ -235,7 +204,7 @@ class PublishSettings(_Section, frozen=True):
     full_wait_s: DurationOrZero = 5.0
 
 
-class SchedulerSettings(_Section, frozen=True):
+class SchedulerSettings(Section, frozen=True):
     """How the scheduler service keeps schedules.
 
     Attributes:
@@ -255,7 +224,7 @@ class SchedulerSettings(_Section, frozen=True):
     fsck_every_s: DurationOrZero = 3600.0
 
 
-class MetricsSettings(_Section, frozen=True):
+class MetricsSettings(Section, frozen=True):
     """Where a process answers Prometheus and the probes of whoever runs it.
 
     Attributes:
@@ -271,7 +240,7 @@ class MetricsSettings(_Section, frozen=True):
     stuck_after_s: Duration = 60.0
 
 
-class TracingSettings(_Section, frozen=True):
+class TracingSettings(Section, frozen=True):
     """How jobs appear in traces, if the process has an OpenTelemetry SDK.
 
     Attributes:
@@ -284,7 +253,7 @@ class TracingSettings(_Section, frozen=True):
     propagation: Propagation = "link"
 
 
-class Settings(_Section, frozen=True):
+class Settings(Section, frozen=True):
     """All settings of one mesh app, frozen; `mesh.settings.loading.load` reads and checks them.
 
     Attributes:
@@ -340,17 +309,3 @@ class Settings(_Section, frozen=True):
     def servers(self) -> tuple[str, ...]:
         """The addresses in `url`, one by one."""
         return split_addresses(self.url)
-
-
-def shown_value(name: str, value: object) -> object:
-    """The value as people may see it: secrets and logins inside addresses are left out.
-
-    Args:
-        name: The setting's own name, without its section.
-        value: Its value.
-    """
-    if name in SECRET_NAMES and value is not None:
-        return REDACTED
-    if name == "url":
-        return redact_login(value) if isinstance(value, str) else type(value).__name__
-    return value

@@ -11,7 +11,7 @@ from msgspec import Struct, inspect
 
 from mesh.durations import seconds
 from mesh.settings.keys import Key
-from mesh.settings.model import shown_value
+from mesh.settings.sections import shown_value
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})

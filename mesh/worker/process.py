@@ -15,11 +15,13 @@ from prometheus_client import REGISTRY
 
 from mesh.app import Mesh
 from mesh.errors import SettingsError
-from mesh.settings.model import EventLoop, MetricsSettings
+from mesh.settings.model import MetricsSettings
+from mesh.settings.sections import EventLoop
 from mesh.telemetry.serving import MetricsServer
 from mesh.worker.exits import Exit
+from mesh.worker.serving import Service, run_worker
 from mesh.worker.signals import StopSignals
-from mesh.worker.worker import Service, Worker, run_worker
+from mesh.worker.worker import Worker
 
 log = logging.getLogger("mesh.worker")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import anyio
 import anyio.to_thread
@@ -46,9 +46,6 @@ from mesh.worker.turns import Turns
 from mesh.worker.watchdog import Watchdog
 
 log = logging.getLogger("mesh.worker")
-
-Service = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
-"""Serves until the event is set."""
 
 _SETTLE_LIMIT_S = 5.0
 _EMPTY_CHECK_S = 0.05
@@ -316,44 +313,3 @@ class Worker:
             stuck_s=health.stuck_s,
         )
         client.connection.on_reconnect(self._metrics.reconnected)
-
-
-async def run_worker(
-    worker: Worker,
-    stop: asyncio.Event,
-    *,
-    is_burst: bool = False,
-    beside: Service | None = None,
-) -> bool:
-    """Run a worker until it is told to stop.
-
-    Args:
-        worker: The worker.
-        stop: Set to have it drain and return.
-        is_burst: Stop by itself when its queues are empty.
-        beside: Another service to run on this loop while it takes jobs.
-
-    Returns:
-        Whether every running job could finish in the grace time.
-    """
-    async with worker:
-        if beside is None and not is_burst:
-            await stop.wait()
-        else:
-            looking = anyio.CancelScope()
-            async with anyio.create_task_group() as group:
-                if beside is not None:
-                    group.start_soon(beside, stop)
-                if is_burst:
-                    group.start_soon(_stop_when_empty, worker, stop, looking)
-                await stop.wait()
-                looking.cancel()
-    return not worker.was_cut_short
-
-
-async def _stop_when_empty(
-    worker: Worker, stop: asyncio.Event, looking: anyio.CancelScope
-) -> None:
-    with looking:
-        await worker.until_empty()
-        stop.set()

@@ -30,6 +30,8 @@ PAGES = {
     "docs/how-to/limit-time.md": "crawled some: True",
     "docs/how-to/cancel-jobs.md": "cancelled: True\ncancelled\n",
     "docs/how-to/follow-jobs.md": "job.started resize\njob.completed resize\n",
+    "docs/operate/monitoring.md": "",
+    "docs/operate/archive.md": "order-9 charge",
     "docs/how-to/read-logs.md": "warning charging order 9\ninfo the card was accepted\n",
 }
 """The pages, and what the code on each of them prints among other things."""
@@ -39,6 +41,13 @@ BY_HAND = {"docs/how-to/write-a-client.md"}
 FRAGMENTS = {
     "docs/how-to/check-and-repair.md": "",
     "docs/how-to/control-queues.md": "",
+    "docs/operate/monitoring.md": "",
+    "docs/operate/archive.md": """
+with contextlib.suppress(JobFailedError):
+    await (await charge.options(job_id="order-9", queue="mail").enqueue(9, "USD")).result(20)
+options = Options(app.settings.archive.url, "archive", Keep(0, 0), is_once=True)
+await Archiver(await app.client(), options).run()
+""",
     "docs/how-to/dead-letters.md": """
 for number in 9, 10:
     with contextlib.suppress(JobFailedError):
@@ -50,6 +59,8 @@ _APP = """
 import contextlib
 
 from mesh import JobFailedError, Mesh
+from mesh.archive.archiver import Archiver, Options
+from mesh.archive.store import Keep
 
 app = Mesh()
 
@@ -89,6 +100,9 @@ async def test_the_code_on_a_page_runs(
     file.write_text(program(ROOT / name), encoding="utf-8")
     app = load_app(f"{file}:app")
     settings = mesh.app.settings
+    own = {"archive.url": str(tmp_path / "archive.db"), "worker.queues": ["default", "mail"]}
+    if name in FRAGMENTS:
+        app.override(own)
     app.override({"url": settings.url, "namespace": settings.namespace})
     page = RunningApp(app)
     main = next(iter(app.tasks)).function.__globals__["main"]

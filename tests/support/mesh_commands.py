@@ -14,7 +14,7 @@ def accept(words: Sequence[str]) -> None:
     """Read a command line, without the word ``mesh``; fail if an option or value is unknown."""
     command: click.Command = cli
     rest = list(words)
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and rest:
         found = command.commands.get(rest[0])
         assert found is not None, f"mesh has no command {rest[0]!r}"
         command, rest = found, rest[1:]

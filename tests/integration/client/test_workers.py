@@ -13,7 +13,8 @@ from mesh.contract import workers
 from mesh.contract.workers import WorkerRecord
 from mesh.errors import OptionError, WorkerNotFoundError, WorkerRefusedError
 from mesh.exporter.exporter import Exporter
-from mesh.worker.worker import Worker, run_worker
+from mesh.worker.serving import run_worker
+from mesh.worker.worker import Worker
 
 
 async def seen(mesh: RunningApp, worker: str) -> bool:

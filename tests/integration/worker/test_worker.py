@@ -15,7 +15,8 @@ from support.running import RunningApp
 from support.waiting import until
 
 from mesh import JobContext, Mesh, State
-from mesh.worker.worker import Worker, run_worker
+from mesh.worker.serving import run_worker
+from mesh.worker.worker import Worker
 
 SHORT = {"worker__ack_wait_s": 1.0, "worker__heartbeat_s": 0.3}
 
@@ -249,6 +250,12 @@ async def test_a_job_that_comes_twice_while_it_runs_is_run_once(mesh: RunningApp
             subject = client.names.job("default", priority, "twin")
             await mesh.publish(subject, b'{"task": "work"}')
         await until(lambda: bool(runs), "it runs")
+        queue = mesh.app.queue("default")
+
+        async def are_both_given() -> bool:
+            return (await queue.status()).running == 2
+
+        await until(are_both_given, "the worker was given both")
         release.set()
 
         assert await mesh.app.job("twin").result(timeout=30) == "done"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mesh.errors import InvalidNameError
 from mesh.identifiers import check_namespace, check_queue
 from mesh.settings.keys import all_keys, spellings, variables
-from mesh.settings.model import Namespace, QueueName
+from mesh.settings.sections import Namespace, QueueName
 from mesh.settings.values import Given, read_value, rule_of
 
 
