@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mesh.app import Mesh
     from mesh.client.conflicts import JobConflictError
     from mesh.client.delays import JobNotDelayedError
+    from mesh.client.editing import JobNotEditableError
     from mesh.client.happenings import LedgerEvent
     from mesh.client.job import Job
     from mesh.client.status import JobStatus
@@ -42,6 +43,7 @@ __all__ = [
     "JobExpiredError",
     "JobFailedError",
     "JobNotDelayedError",
+    "JobNotEditableError",
     "JobNotFoundError",
     "JobStatus",
     "LedgerEvent",
@@ -64,6 +66,7 @@ _HOMES = {
     "JobConflictError": "mesh.client.conflicts",
     "JobContext": "mesh.tasks.context",
     "JobNotDelayedError": "mesh.client.delays",
+    "JobNotEditableError": "mesh.client.editing",
     "JobStatus": "mesh.client.status",
     "LedgerEvent": "mesh.client.happenings",
     "LogLine": "mesh.contract.events",

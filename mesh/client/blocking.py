@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -196,6 +196,22 @@ class BlockingJob(Generic[R_co]):
     def logs(self, *, attempt: int | None = None, follow: bool = False) -> Iterator[LogLine]:
         """Yield the lines that the job's attempts logged; see ``Job.logs``."""
         return stepped(self._portal, self._job.logs(attempt=attempt, follow=follow))
+
+    def edit(
+        self,
+        *,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        queue: str | None = None,
+        priority: str | None = None,
+        reason: str = "",
+    ) -> None:
+        """Change the job, as long as no worker was given it; see ``Job.edit``."""
+        self._portal.call(
+            self._job.edit(
+                args=args, kwargs=kwargs, queue=queue, priority=priority, reason=reason
+            )
+        )
 
     def delete(self, reason: str = "") -> None:
         """Remove what is kept of a job that has ended; see ``Job.delete``."""

@@ -166,30 +166,52 @@ class Delays:
             BrokerError: The server refused, or did not answer; to try again is safe.
         """
         while True:
-            entry = await self._delayed.last(self._names.delayed(job_id), self._publisher)
+            entry = await self.held(job_id)
             if entry is None or await self._records.is_over(job_id):
                 raise JobNotDelayedError(await self._records.status(job_id))
-            now_ms = self._clock.now_ms()
-            if (
-                due_ms > now_ms + headers.LEAD_MS
-                and _fires_ms(entry) <= now_ms + _ON_ITS_WAY_MS
-            ):
+            is_later = due_ms > self._clock.now_ms() + headers.LEAD_MS
+            if is_later and self.is_on_its_way(entry):
                 raise JobNotDelayedError(scheduled(job_id, entry))
-            if await self._replace(job_id, entry, due_ms):
+            target = entry.headers.get(headers.SCHEDULE_TARGET, "")
+            message_id = f"{job_id}:moved:{entry.revision}:{due_ms}"
+            body = _postponed(entry, due_ms)
+            if await self.replace(entry, body, target, due_ms, message_id=message_id):
                 return
 
-    async def _replace(self, job_id: str, entry: Entry, due_ms: int) -> bool:
-        """Put another message in the place of the one that is held; say whether it still is."""
-        known = entry.headers
-        body = _postponed(entry, due_ms)
-        target = known.get(headers.SCHEDULE_TARGET, "")
+    async def held(self, job_id: str) -> Entry | None:
+        """Read the message that the server holds for a job; None if it holds none.
+
+        Raises:
+            BrokerError: The server could not be asked.
+        """
+        return await self._delayed.last(self._names.delayed(job_id), self._publisher)
+
+    def is_on_its_way(self, entry: Entry) -> bool:
+        """Whether the server is about to let go of a message, or may have done so."""
+        return _fires_ms(entry) <= self._clock.now_ms() + _ON_ITS_WAY_MS
+
+    async def replace(
+        self, entry: Entry, body: bytes, target: str, due_ms: int, *, message_id: str
+    ) -> bool:
+        """Put another message in the place of the one that is held; say whether it still is.
+
+        Args:
+            entry: The message that is held.
+            body: The job's new body.
+            target: The subject on which it becomes ready.
+            due_ms: When it is due, in milliseconds since the epoch.
+            message_id: Tells a repeat of this replacement from another one.
+
+        Raises:
+            BrokerError: The server refused, or did not answer; to try again is safe.
+        """
         pairs = [
             (name, value)
-            for name, value in known.items()
+            for name, value in entry.headers.items()
             if not name.lower().startswith(_SERVERS_OWN) and name != headers.DUE
         ]
         pairs += [
-            (headers.MESSAGE_ID, f"{job_id}:moved:{entry.revision}:{due_ms}"),
+            (headers.MESSAGE_ID, message_id),
             (headers.EXPECTED_LAST, str(entry.revision)),
             *due_headers(target, due_ms),
         ]

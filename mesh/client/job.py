@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -12,6 +19,7 @@ from msgspec import Raw
 
 from mesh.client.client import Client
 from mesh.client.dead_letters import DeadLetters
+from mesh.client.editing import Edit, Editor
 from mesh.client.feed import Feed
 from mesh.client.happenings import LedgerEvent
 from mesh.client.removal import delete_job
@@ -174,6 +182,36 @@ class Job(Generic[R_co]):
         async with aclosing(feed.logs(self.id, attempt=attempt, follow=follow)) as lines:
             async for line in lines:
                 yield line
+
+    async def edit(
+        self,
+        *,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        queue: str | None = None,
+        priority: str | None = None,
+        reason: str = "",
+    ) -> None:
+        """Change the job, as long as no worker was given it; what is left out stays.
+
+        Its due time is changed with ``reschedule``. A unique key stays what it was.
+
+        Args:
+            args: New arguments by position; arguments are replaced as a whole.
+            kwargs: New arguments by name; arguments are replaced as a whole.
+            queue: Another queue.
+            priority: Another priority.
+            reason: Why; kept in the ledger, for people.
+
+        Raises:
+            OptionError: Nothing is to be different.
+            InvalidNameError: It cannot be a queue, or there is no such priority.
+            JobNotEditableError: A worker was given it, or it has ended.
+            JobNotFoundError: It is not known here.
+            BrokerError: The server refused, or did not answer; to try again is safe.
+        """
+        change = Edit(args=args, kwargs=kwargs, queue=queue, priority=priority)
+        await Editor(await self._client()).edit(self.id, change, reason)
 
     async def delete(self, reason: str = "") -> None:
         """Remove what is kept of a job that has ended: record, result, dead letter, arguments.

@@ -52,32 +52,45 @@ class Move:
             job_id = self._client.names.read_job(job.subject).job_id
         except InvalidNameError:
             return False  # Nobody could run it there either: `mesh fsck` names it.
-        if not await self._publish(job, job_id):
-            return False
-        await take_away(self._client, job)
-        return True
+        subject = self._client.names.job(*self._target, job_id)
+        message_id = f"{job_id}:moved:{job.sequence}"
+        return await put_elsewhere(self._client, job, subject, job.body, message_id=message_id)
 
-    async def _publish(self, job: Found, job_id: str) -> bool:
-        """Publish it, if it is still where it was found and is there once; say whether."""
-        names = self._client.names
-        known = {
-            name: value
-            for name, value in job.headers.items()
-            if not name.lower().startswith(_SERVERS_OWN)
-        }
-        # With it, whoever is given the job asks the records first.
-        known[headers.REPEAT] = "1"
-        known |= {
-            headers.MESSAGE_ID: f"{job_id}:moved:{job.sequence}",
-            headers.EXPECTED_LAST: str(job.sequence),
-            headers.EXPECTED_LAST_SUBJECT: names.job_anywhere(job_id),
-        }
-        subject = names.job(*self._target, job_id)
-        try:
-            block = frames.header_block(known.items())
-            await self._client.publisher.publish(subject, block, job.body)
-        except ApiError as fault:
-            if fault.err_code != WRONG_LAST_SEQUENCE:
-                raise
-            return False
-        return True
+
+async def put_elsewhere(
+    client: Client, job: Found, subject: str, body: bytes, *, message_id: str
+) -> bool:
+    """Publish a pending job anew, then take away the message that it had; say whether.
+
+    Nothing is done if it is no longer where it was found, or is there twice.
+
+    Args:
+        client: A connection.
+        job: The message, in a lane that gives out nothing meanwhile.
+        subject: The job's new subject.
+        body: Its new body.
+        message_id: Tells a repeat from another change.
+
+    Raises:
+        BrokerError: The server refused, or did not answer.
+    """
+    job_id = client.names.read_job(job.subject).job_id
+    known = {
+        name: value
+        for name, value in job.headers.items()
+        if not name.lower().startswith(_SERVERS_OWN)
+    }
+    known |= {
+        headers.REPEAT: "1",  # With it, whoever is given the job asks the records first.
+        headers.MESSAGE_ID: message_id,
+        headers.EXPECTED_LAST: str(job.sequence),
+        headers.EXPECTED_LAST_SUBJECT: client.names.job_anywhere(job_id),
+    }
+    try:
+        await client.publisher.publish(subject, frames.header_block(known.items()), body)
+    except ApiError as fault:
+        if fault.err_code != WRONG_LAST_SEQUENCE:
+            raise
+        return False
+    await take_away(client, job)
+    return True

@@ -120,6 +120,25 @@ class Sweep:
             with anyio.move_on_after(5, shield=True):
                 await self._let_go(before)
 
+    async def one(self, sequence: int) -> bool:
+        """Deal with a single job, unless a worker was given it; say whether it counted.
+
+        Raises:
+            BrokerError: The server refused or went away.
+        """
+        before = await self._lane.state()
+        if before is None:
+            return False
+        try:
+            held = await self._hold(before)
+            if sequence <= held.delivered:
+                return False
+            found = await first_from(self._client, self._lane_subject, sequence)
+            return found is not None and found.sequence == sequence and await self._deal(found)
+        finally:
+            with anyio.move_on_after(5, shield=True):
+                await self._let_go(before)
+
     async def _sweep_from(self, sequence: int) -> int:
         api = self._client.connection.api
         info = await api(f"STREAM.INFO.{self._client.names.jobs_stream}")

@@ -30,6 +30,7 @@ class EventKind(StrEnum):
     CANCELLING = "cancelling"
     REPLAYED = "replayed"
     DELETED = "deleted"
+    EDITED = "edited"
     PURGED = "purged"
     QUEUE_PAUSED = "queue-paused"
     QUEUE_RESUMED = "queue-resumed"

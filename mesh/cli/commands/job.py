@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mesh.cli.commands import jobs
-from mesh.cli.options import connects, duration, instant, job_id, prints
+from mesh.cli.options import arguments, connects, duration, instant, job_id, prints
 from mesh.cli.options import queue as queue_name
 from mesh.cli.options import reason as with_reason
 from mesh.cli.output import Output, as_json, is_terminal
@@ -24,6 +24,7 @@ _STATES = (
     *("scheduled", "awaiting", "pending", "running", "retrying"),
     *("succeeded", "failed", "cancelled", "expired"),
 )
+_PRIORITIES = ("critical", "high", "normal", "low")
 _REDRAW_S = 1.0
 
 _one = click.argument("job", metavar="JOB", type=job_id)
@@ -159,6 +160,47 @@ def delete(*, output: Output, target: Target, job: str, reason: str) -> None:
 
     target.run(remove)
     output.show({"job_id": job, "deleted": True}, f"job {job} is deleted")
+
+
+@job.command
+@_one
+@click.option("--args", "given", metavar="JSON", help="New arguments: array or object.")
+@click.option("--to-queue", type=queue_name, metavar="NAME", help="Into this queue.")
+@click.option("--to-priority", type=click.Choice(_PRIORITIES), help="With this priority.")
+@with_reason
+@connects
+@prints
+def edit(
+    *,
+    output: Output,
+    target: Target,
+    job: str,
+    given: str | None,
+    to_queue: str | None,
+    to_priority: str | None,
+    reason: str,
+) -> None:
+    """Change JOB before a worker is given it.
+
+    Its arguments are replaced as a whole. Exits with 1 if it runs or has ended.
+    """
+    if given is None and to_queue is None and to_priority is None:
+        message = "Give --args, --to-queue or --to-priority."
+        raise click.UsageError(message)
+    args, kwargs = (None, None) if given is None else arguments(given, "--args")
+
+    async def change(mesh: Mesh) -> JobStatus:
+        handle = mesh.job(job)
+        await handle.edit(
+            args=args, kwargs=kwargs, queue=to_queue, priority=to_priority, reason=reason
+        )
+        return await handle.status()
+
+    status = target.run(change)
+    found = {"job_id": job, "queue": status.queue, "priority": status.priority}
+    output.show(
+        found, f"job {job} is changed: queue {status.queue}, priority {status.priority}"
+    )
 
 
 @job.command

@@ -13,6 +13,7 @@ from support.waiting import until
 
 import mesh.client.lanes
 from mesh import Mesh
+from mesh.client.editing import JobNotEditableError
 from mesh.client.letters import Changes, DeadLetterNotFoundError
 from mesh.client.task import Task
 from mesh.contract import headers
@@ -150,6 +151,9 @@ async def operate(app: Mesh, prefix: str) -> None:
     await client.publisher.publish(subject, block, b'{"task":"plain"}')
     await queue.status()
     await app.queue_statuses()
+    with contextlib.suppress(JobNotEditableError):  # The try before this one purged it.
+        await app.job(f"{prefix}-q0").edit(args=[LARGE], priority="high")
+        await app.job(f"{prefix}-q0").edit(args=["small"])
     await queue.move(to_priority="low")
     await queue.purge()
 

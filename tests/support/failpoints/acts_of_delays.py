@@ -8,7 +8,7 @@ import contextlib
 import anyio
 from support.failpoints.acts import LIMIT_S, Act
 
-from mesh import Job, JobNotDelayedError, Mesh
+from mesh import Job, JobNotDelayedError, JobNotEditableError, Mesh
 from mesh.clock import SYSTEM_CLOCK
 from mesh.contract.envelope import Envelope
 
@@ -18,6 +18,8 @@ async def move(app: Mesh, prefix: str) -> None:
     later = await app.send("plain", job_id=f"{prefix}-later", delay="1h")
     with contextlib.suppress(JobNotDelayedError):  # The try before this one had it run.
         await later.reschedule(delay="2h")
+    with contextlib.suppress(JobNotEditableError):
+        await later.edit(args=["changed"], priority="high")
     await _run_now(later)
     retried = await app.send("again", [3600], job_id=f"{prefix}-retried")
     async with asyncio.timeout(LIMIT_S):
