@@ -204,13 +204,29 @@ def here(name: str) -> list[str]:
     return ["0" if word in ports else word for word in words]
 
 
+def archived(cli: CommandLine, database: str) -> str:
+    """What an archive says that it holds."""
+    with cli.start("archive", "query", "--database", database) as asked:
+        asked.ends()
+        return asked.log
+
+
 def test_a_job_runs_when_each_service_is_started_by_itself(cli: CommandLine) -> None:
-    """What setup, worker and exporter start, as the file has it, runs a job and tells of it."""
-    cli(*here("setup"))
-    with cli.start(*here("worker")) as worker, cli.start(*here("exporter")) as exporter:
+    """What the services start, as the file has it, runs a job, keeps it and tells of it."""
+    database = str(cli.folder / "archive.db")
+    with cli.start(*here("setup")) as setup:
+        assert setup.ends() == 0
+    with (
+        cli.start(*here("worker")) as worker,
+        cli.start(*here("exporter")) as exporter,
+        cli.start(*here("scheduler")) as scheduler,
+        cli.start(*here("archive"), MESH_ARCHIVE_URL=database) as archive,
+    ):
         worker.says("worker ready")
         exporter.says("serving metrics")
-        cli("enqueue", "greet", "--json", '["Ada"]', "--wait")
+        scheduler.says("scheduler ready")
+        cli("enqueue", "greet", "--json", '["Ada"]', "--job-id", "ada", "--wait")
+        until_sync(lambda: "ada" in archived(cli, database), "it is archived", LIMIT_S)
 
         for program in (worker, exporter):
             port = re.findall(r"address=http://0.0.0.0:(\d+)", program.log)[0]
@@ -220,4 +236,5 @@ def test_a_job_runs_when_each_service_is_started_by_itself(cli: CommandLine) -> 
                 "it is ready",
                 LIMIT_S,
             )
-        assert (worker.stop(), exporter.stop()) == (0, 0)
+        for program in (worker, exporter, scheduler, archive):
+            assert program.stop() == 0

@@ -10,13 +10,18 @@ import nats
 
 
 async def left_on_server(url: str) -> list[str]:
-    """Name every stream on the server; with the streams go consumers, buckets and keys."""
+    """Name every stream on the server, and remove it: the next test is not to pay for it.
+
+    With the streams go consumers, buckets and keys.
+    """
     connection = await nats.connect(url)
     try:
         reply = await connection.request("$JS.API.STREAM.NAMES", b"", timeout=20)
+        names: list[str] = json.loads(reply.data).get("streams") or []
+        for name in names:
+            await connection.request(f"$JS.API.STREAM.DELETE.{name}", b"", timeout=20)
     finally:
         await connection.close()
-    names: list[str] = json.loads(reply.data).get("streams") or []
     return [f"stream {name}" for name in names]
 
 

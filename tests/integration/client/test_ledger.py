@@ -238,7 +238,7 @@ async def test_jobs_are_listed_from_wherever_they_are(mesh: RunningApp) -> None:
         "retrying": [],
     }
     assert of_queue == ["pending"]
-    assert newest == ["pending"]
+    assert len(newest) == 1
 
 
 async def is_in(mesh: RunningApp, job_id: str, state: State) -> bool:
