@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import math
 from collections.abc import Awaitable, Callable, Iterable
 
 import anyio
@@ -12,6 +14,8 @@ from mesh.client.client import Client
 from mesh.client.lanes import LaneState, every_lane, read_time
 from mesh.client.queues import queue_statuses
 from mesh.clock import Clock
+from mesh.contract.leases import read_leadership
+from mesh.contract.subjects import kv_stream
 from mesh.doctor.facts import Account, Facts, StreamInfo
 from mesh.doctor.findings import Finding, Report, problem
 from mesh.doctor.rules import RULES, is_suspicious, judge
@@ -25,6 +29,7 @@ from mesh.errors import (
 )
 from mesh.settings.addresses import redact_login
 from mesh.settings.model import Settings
+from mesh.transport.faults import MESSAGE_NOT_FOUND, ApiError
 
 LOOK_AGAIN_S = 1.0
 """How long a lane that looks stuck is watched, in seconds."""
@@ -97,7 +102,13 @@ class _Examination:
         """Gather the facts, as far as the server tells them, and judge them."""
         faults: list[Finding] = []
         facts = Facts(settings=self._client.settings, now_ms=self._clock.now_ms())
-        for gather in (self._server, self._streams, self._drift(queues), self._queues):
+        for gather in (
+            self._server,
+            self._streams,
+            self._drift(queues),
+            self._queues,
+            self._leader,
+        ):
             outcome = await self._as_far_as_allowed(gather, facts)
             if isinstance(outcome, Finding):
                 faults.append(outcome)
@@ -179,6 +190,29 @@ class _Examination:
             await anyio.sleep(self._look_again_s)
             again = await self._lanes()
         return replace(facts, queues=queues, lanes=lanes, again=again)
+
+    async def _leader(self, facts: Facts) -> Facts:
+        """See how long the scheduler has been silent, where there are schedules."""
+        names = self._client.names
+        info = facts.streams.get(kv_stream(names.schedules_bucket))
+        if info is None or not info.state.messages:
+            return facts
+        try:
+            answer = await self._client.connection.api(
+                f"STREAM.MSG.GET.{kv_stream(names.locks_bucket)}",
+                {"last_by_subj": names.leadership("scheduler")},
+            )
+        except ApiError as fault:
+            if fault.err_code != MESSAGE_NOT_FOUND:
+                raise
+            return replace(facts, leaderless_ms=math.inf)
+        message = answer["message"]
+        try:
+            has_leader = read_leadership(base64.b64decode(message.get("data", ""))).owner != ""
+        except msgspec.DecodeError:
+            has_leader = False
+        silent_ms = self._clock.now_ms() - facts.skew_ms - read_time(message["time"])
+        return replace(facts, leaderless_ms=silent_ms if has_leader else math.inf)
 
     async def _lanes(self) -> tuple[LaneState, ...]:
         return tuple([lane async for lane in every_lane(self._client)])

@@ -94,6 +94,8 @@ class Facts(Struct, frozen=True, kw_only=True):
         queues: The queues.
         lanes: Their lanes, as first seen.
         again: The same a moment later; empty if nothing looked suspicious.
+        leaderless_ms: For how long no scheduler has said that it leads, by the server's clock;
+            infinity: none ever did, or the last one has stopped; None: no schedule needs one.
     """
 
     settings: Settings
@@ -107,3 +109,4 @@ class Facts(Struct, frozen=True, kw_only=True):
     queues: Sequence[QueueStatus] = ()
     lanes: Sequence[LaneState] = ()
     again: Sequence[LaneState] = ()
+    leaderless_ms: float | None = None

@@ -23,6 +23,7 @@ _OLD_JOB_S = 3600
 _LEDGER_LATE_MS = 5000
 _MANY_REDELIVERED = 10
 _MANY_CONSUMERS = 900
+_SCHEDULER_SILENT_MS = 30_000  # Far above its lease, so that a takeover is no finding.
 _SOURCE_SILENT_NS = 10_000_000_000
 
 Rule = Callable[[Facts], Iterator[Finding]]
@@ -296,6 +297,19 @@ def _consumers(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _scheduler(facts: Facts) -> Iterator[Finding]:
+    silent_ms = facts.leaderless_ms
+    if silent_ms is not None and silent_ms > _SCHEDULER_SILENT_MS:
+        ahead = format_duration(facts.settings.scheduler.arm_ahead_s)
+        yield problem(
+            "no-scheduler",
+            "mesh scheduler",
+            "there are schedules, and no scheduler keeps them: what is armed runs on time, for "
+            f"{ahead} or one tick of each schedule, and then nothing more",
+            "start `mesh scheduler APP`",
+        )
+
+
 RULES: tuple[Rule, ...] = (
     _streams,
     _drift,
@@ -310,6 +324,7 @@ RULES: tuple[Rule, ...] = (
     _durability,
     _delayed,
     _consumers,
+    _scheduler,
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 from support.running import RunningApp
+from support.schedules import scheduling
 from support.waiting import until
 
 from mesh import Mesh
@@ -248,6 +249,26 @@ async def test_events_that_are_dropped_are_found(mesh: RunningApp) -> None:
 
     assert found["ledger-behind"].level is Level.PROBLEM
     assert "republish" in found["drift"].what
+
+
+async def test_schedules_without_a_scheduler_are_found(mesh: RunningApp) -> None:
+    """Nobody keeps them; with a scheduler that leads all is well."""
+
+    @mesh.app.task(queue="mail")
+    async def report() -> None: ...
+
+    await mesh.app.setup()
+    assert "no-scheduler" not in await find(mesh.app)
+    await mesh.app.schedules.upsert("nightly", report.s(), cron="@daily")
+
+    without = await find(mesh.app)
+    async with scheduling(mesh):
+        within = await find(mesh.app)
+    after = await find(mesh.app)
+
+    assert "mesh scheduler" in without["no-scheduler"].remedy
+    assert "no-scheduler" not in within
+    assert "no-scheduler" in after
 
 
 async def test_streams_in_memory_are_found(mesh: RunningApp) -> None:
