@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -230,6 +231,14 @@ class Client:
         return [
             _outcome(job_id, receipt) for job_id, receipt in zip(job_ids, receipts, strict=True)
         ]
+
+    def sending(self, count: int) -> AbstractContextManager[object]:
+        """Trace the sending of so many jobs that others encode; else do nothing."""
+        return nullcontext() if self._spans is None else self._spans.sending_many(count)
+
+    def carried(self, queue: str, task: str, job_id: str) -> list[tuple[str, str]]:
+        """Give the headers by which a job's trace goes on; none if nothing is traced."""
+        return [] if self._spans is None else self._spans.carried(queue, task, job_id)
 
     async def status(self, job_id: str) -> JobStatus:
         """Say where a job is.

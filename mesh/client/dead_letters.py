@@ -278,7 +278,9 @@ class DeadLetters:
             pairs.append((headers.TASK, job.task))
         if job.unique is not None:  # The key may be another job's by now.
             pairs.append((headers.REPEAT, "1"))
-        subject = names.job(changes.queue or record.queue, priority, new_id)
+        queue = changes.queue or record.queue
+        subject = names.job(queue, priority, new_id)
+        pairs += client.carried(queue, job.task, new_id)
         try:
             receipt = await client.publisher.publish(
                 subject, frames.header_block(pairs), envelopes.encode(job)

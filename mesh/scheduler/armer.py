@@ -85,7 +85,8 @@ class Armer:
         fresh = [index for index, job in enumerate(jobs) if job.job_id not in over]
         self.check()
         messages = (self._message(jobs[index]) for index in fresh)
-        receipts = await self._client.publisher.publish_many(messages, len(fresh))
+        with self._client.sending(len(fresh)):
+            receipts = await self._client.publisher.publish_many(messages, len(fresh))
         outcomes: list[BrokerError | None] = [None] * len(jobs)
         for index, receipt in zip(fresh, receipts, strict=True):
             if not isinstance(receipt, BrokerError):
@@ -139,7 +140,9 @@ class Armer:
         target = self._names.due(job.queue, job.priority, job.job_id)
         # Its worker asks the records: whatever is armed twice runs once.
         guard = [(headers.REPEAT, "1"), (headers.EXPECTED_LAST, str(revision))]
-        block = delayed_block(job.message_id, job.envelope.task, target, job.due_ms, guard)
+        task = job.envelope.task
+        guard += self._client.carried(job.queue, task, job.job_id)
+        block = delayed_block(job.message_id, task, target, job.due_ms, guard)
         return self._names.delayed(job.job_id), block, envelope.encode(job.envelope)
 
     async def withdraw(self, schedule_ids: Collection[str]) -> dict[str, int]:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from support.otlp import Memory, id_of, links_of, parent_of, sdk_in_use, trace_of
 from support.processes import APPS
 from support.running import RunningApp
+from support.schedules import scheduling
 from support.waiting import until
 
 from mesh import Retry
@@ -110,6 +111,26 @@ async def test_a_delayed_job_remembers_its_producer(memory: Memory, mesh: Runnin
 
     (send,), (process,) = memory.named("send default"), memory.named("process default")
     assert links_of(process) == [id_of(send)]
+
+
+async def test_a_tick_leads_back_to_the_scheduler_that_armed_it(
+    memory: Memory, mesh: RunningApp
+) -> None:
+    """Its attempt links to the span in which it was created."""
+
+    @mesh.app.every("1s")
+    @mesh.app.task
+    async def poll() -> None:
+        pass
+
+    async with mesh.worker(), scheduling(mesh):
+        await ended(memory, "process default")
+
+    process = memory.named("process default")[0]
+    created = {id_of(span) for span in memory.named("create default")}
+    (link,) = links_of(process)
+    assert link in created
+    assert memory.named("send jobs")
 
 
 async def test_each_job_of_a_batch_has_a_span_of_its_own(
