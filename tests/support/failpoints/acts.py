@@ -151,10 +151,10 @@ async def operate(app: Mesh, prefix: str) -> None:
     await client.publisher.publish(subject, block, b'{"task":"plain"}')
     await queue.status()
     await app.queue_statuses()
+    await queue.move(to_priority="low")
     with contextlib.suppress(JobNotEditableError):  # The try before this one purged it.
         await app.job(f"{prefix}-q0").edit(args=[LARGE], priority="high")
         await app.job(f"{prefix}-q0").edit(args=["small"])
-    await queue.move(to_priority="low")
     await queue.purge()
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 import anyio
-from support.failpoints.acts import LIMIT_S, Act
+from support.failpoints.acts import LARGE, LIMIT_S, Act
 
 from mesh import Job, JobNotDelayedError, JobNotEditableError, Mesh
 from mesh.clock import SYSTEM_CLOCK
@@ -18,9 +18,12 @@ async def move(app: Mesh, prefix: str) -> None:
     later = await app.send("plain", job_id=f"{prefix}-later", delay="1h")
     with contextlib.suppress(JobNotDelayedError):  # The try before this one had it run.
         await later.reschedule(delay="2h")
-    with contextlib.suppress(JobNotEditableError):
-        await later.edit(args=["changed"], priority="high")
+    for text in (LARGE, "changed"):
+        with contextlib.suppress(JobNotEditableError):
+            await later.edit(args=[text], priority="high")
     await _run_now(later)
+    with contextlib.suppress(JobNotEditableError):
+        await later.edit(priority="low")
     retried = await app.send("again", [3600], job_id=f"{prefix}-retried")
     async with asyncio.timeout(LIMIT_S):
         async for status in retried.watch():
