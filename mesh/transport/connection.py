@@ -7,6 +7,7 @@ import logging
 import re
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -151,7 +152,8 @@ class Connection:
         """Close the connection; safe to call twice."""
         if self.link.is_closed:
             return
-        with anyio.move_on_after(_CLOSE_LIMIT_S):
+        # What could not be sent any more is lost with the line, whether it is closed or broken.
+        with anyio.move_on_after(_CLOSE_LIMIT_S), suppress(OSError):
             await self.link.close()
         self.link.abort()
 

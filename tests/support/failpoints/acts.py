@@ -17,7 +17,13 @@ from mesh.client.editing import JobNotEditableError
 from mesh.client.letters import Changes, DeadLetterNotFoundError
 from mesh.client.task import Task
 from mesh.contract import headers
-from mesh.errors import BrokerError, JobEndedError, JobNotFoundError, WorkerNotFoundError
+from mesh.errors import (
+    BrokerError,
+    JobEndedError,
+    JobNotFoundError,
+    PayloadMissingError,
+    WorkerNotFoundError,
+)
 from mesh.exporter.exporter import Exporter
 from mesh.transport import frames
 
@@ -198,7 +204,8 @@ async def put_right(app: Mesh, prefix: str) -> None:
     """Retry a job that failed, and delete jobs that have ended."""
     for task in ("fail", "large"):
         job = await app.send(task, job_id=f"{prefix}-{task}")
-        with contextlib.suppress(JobEndedError, JobNotFoundError):
+        # The try before this one may have removed some of it.
+        with contextlib.suppress(JobEndedError, JobNotFoundError, PayloadMissingError):
             await job.result(timeout=LIMIT_S)
         if task == "fail":
             with contextlib.suppress(DeadLetterNotFoundError):

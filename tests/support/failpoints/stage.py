@@ -92,6 +92,13 @@ class Stage:
         client = await self.app.client()
         return bool(await self.subjects(client.names.dead_stream, ">"))
 
+    async def lacks_records(self) -> bool:
+        """Whether a run deleted jobs; the next one could not tell that from a loss."""
+        client = await self.app.client()
+        stream = kv_stream(client.names.results_bucket)
+        state = (await client.connection.api(f"STREAM.INFO.{stream}"))["state"]
+        return bool(state["messages"] != state["last_seq"])
+
     async def subjects(self, stream: str, subject: str) -> dict[str, int]:
         """Count the messages of a stream by their subjects."""
         client = await self.app.client()
