@@ -269,3 +269,21 @@ def test_a_job_that_is_ready_need_not_be_moved(cli: CommandLine) -> None:
     assert "it is ready" in cli("job", "reschedule", "ready", "--delay", "1h", code=1)
     assert "not both" in cli("job", "reschedule", "ready", code=2)
     assert "is not known" in cli("job", "run-now", "nosuch", code=3)
+
+
+def test_a_job_that_waits_is_changed(cli: CommandLine, app: str) -> None:
+    """It runs with the new arguments; an edit of a job that has ended is refused."""
+    cli("setup", app)
+    cli("enqueue", "add", "--json", "[1, 2]", "--job-id", "e")
+
+    edited = cli.json("job", "edit", "e", "--args", "[3, 4]", "--to-priority", "high", "--json")
+    nothing = cli("job", "edit", "e", code=2)
+    with cli.start("worker", app) as worker:
+        worker.says("worker ready")
+        assert cli("result", "e", "--timeout", "20s") == "7\n"
+        worker.stop()
+    ended = cli("job", "edit", "e", "--args", "[5, 6]", code=1)
+
+    assert edited == {"job_id": "e", "queue": "default", "priority": "high"}
+    assert "--to-queue" in nothing
+    assert "cannot be changed any more" in ended
